@@ -1,0 +1,16 @@
+"""Pixel-level counterfactual contrastive learning for medical image segmentation."""
+
+from densecf.errors import DensecfError
+
+__version__ = "0.1.0"
+
+__all__ = ["DensecfError", "__version__", "load_pretrained"]
+
+
+def __getattr__(name: str):
+    # Loaded on first use: importing densecf must not import torch.
+    if name == "load_pretrained":
+        from densecf.models.weights import load_pretrained
+
+        return load_pretrained
+    raise AttributeError(f"module 'densecf' has no attribute {name!r}")
