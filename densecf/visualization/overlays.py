@@ -64,7 +64,7 @@ def save_overlays(path: str | Path, cases: pd.DataFrame, load: Loader) -> dict[s
     axes = figure.subplots(1, len(picked), squeeze=False)[0]
     for axis, (place, row) in zip(axes, picked.items(), strict=True):
         _draw(axis, *load(row["case"]))
-        axis.set_title(_title(place, row), fontsize=10)
+        axis.set_title(_title(place, row), fontsize=10, parse_math=False)  # a file name may hold a $
     figure.legend(
         handles=[
             Line2D([], [], color=TRUTH, linewidth=2.6, label="truth"),
@@ -103,7 +103,8 @@ def _outline(axis: Axes, mask: np.ndarray, color: str, **style) -> None:
 
 
 def _title(place: str, row: pd.Series) -> str:
-    effusion = {0: " · no finding", 1: " · effusion"}.get(row.get("pleural_effusion"), "")
+    flag = row.get("pleural_effusion")
+    effusion = " · no finding" if flag == 0 else " · effusion" if flag == 1 else ""
     missed = int(row.get("n_missed", 0))
     return (
         f"{place}: {_shorten(str(row['case']))}\n"
