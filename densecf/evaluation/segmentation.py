@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from densecf.errors import DataError
+from densecf.views.geometry import IGNORE
 
-IGNORE = 255  # densecf.views.geometry.IGNORE, repeated so that metrics need nothing from the views
 CASE_METRICS = ("dsc", "hd95", "asd")
 SUBSETS = {"nf": 0, "pe": 1}  # no finding, pleural effusion: values of the column pleural_effusion
 

@@ -1,6 +1,5 @@
 """The best, the median and the worst case of a fine-tuning run, with true and predicted outlines."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from densecf.errors import DataError
+from densecf.files import atomic_path
+from densecf.views.geometry import IGNORE
 
-IGNORE = 255  # densecf.views.geometry.IGNORE
 TRUTH, PREDICTION, DISAGREEMENT = "#19d3ff", "#ffb000", "#ff2d95"  # told apart with any colour vision, and on grey
 
 Loader = Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -48,7 +48,7 @@ def save_overlays(path: str | Path, cases: pd.DataFrame, load: Loader) -> dict[s
     """Draw the best, median and worst case side by side into one PNG file.
 
     Args:
-        path: the PNG file to write; its folder must exist. It appears whole or not at all.
+        path: the PNG file to write; it appears whole or not at all.
         cases: ``cases.csv``: ``case``, ``fold``, ``dsc``, ``hd95`` and optionally ``n_missed``, ``pleural_effusion``.
         load: for the name of a case, its image (H, W) in [0, 1], true mask and predicted mask, both (H, W)
             class indices with 0 background and 255 unknown (truth only).
@@ -75,10 +75,8 @@ def save_overlays(path: str | Path, cases: pd.DataFrame, load: Loader) -> dict[s
         ncols=3,
         frameon=False,
     )
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, format="png")
-    os.replace(partial, path)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png", bbox_inches="tight")
     return {place: str(row["case"]) for place, row in picked.items()}
 
 

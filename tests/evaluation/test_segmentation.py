@@ -11,7 +11,8 @@ from monai.metrics import compute_average_surface_distance, compute_dice, comput
 from scipy.ndimage import gaussian_filter
 
 from densecf.errors import DataError
-from densecf.evaluation.segmentation import IGNORE, case_columns, case_metrics, summarise
+from densecf.evaluation.segmentation import case_columns, case_metrics, summarise
+from densecf.views.geometry import IGNORE
 
 NAMES = ("background", "left_lung", "right_lung")
 
@@ -61,6 +62,7 @@ def test_equals_brute_force_on_random_blobs(seed):
         assert got[metric] == pytest.approx(np.mean([row[position] for row in expected]), rel=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")  # MONAI's own call
 def test_equals_monai_where_nothing_is_missed():
     prediction, truth = blobs(1), blobs(2)
     got = case_metrics(prediction, truth, NAMES)
