@@ -1,0 +1,111 @@
+"""CSV files as written by people and by spreadsheets, read as text with the line each row stands on."""
+
+import csv
+import gzip
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from densecf.data.problems import Problems
+from densecf.errors import DataError
+
+_LONGEST_FIELD = 1 << 27  # run-length masks of CheXmask are long; Python's own limit is 131,072 characters
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """A CSV file, unconverted.
+
+    Attributes:
+        frame: all cells as stripped text; missing cells are "".
+        lines: for each row the 1-based line of the file on which it begins (the header is line 1 unless
+            empty lines come before it).
+    """
+
+    frame: pd.DataFrame
+    lines: list[int]
+
+
+def read_csv_table(path: str | Path) -> CsvTable:
+    """Read a table as text.
+
+    Takes commas, semicolons or tabs (whichever the header has most of), quoted fields that hold line
+    breaks, a byte-order mark, any line ends, UTF-8 or UTF-16, and gzip. Empty lines are passed over.
+
+    Raises:
+        DataError: missing, empty, not text, a header with empty or repeated names, or rows with more or
+            fewer cells than the header (all of them are listed with their lines).
+    """
+    path = Path(path)
+    text = _decode(_read_bytes(path), path)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = max(",;\t", key=first.count)
+    previous_limit = csv.field_size_limit(_LONGEST_FIELD)
+    try:
+        header, rows, lines = _parse(text, delimiter, path)
+    except csv.Error as error:
+        raise DataError(f"{path}: not a readable CSV file ({error}).") from error
+    finally:
+        csv.field_size_limit(previous_limit)
+    columns = {name: pd.Series([row[i] for row in rows], dtype="str") for i, name in enumerate(header)}
+    return CsvTable(pd.DataFrame(columns), lines)
+
+
+def _parse(text: str, delimiter: str, path: Path) -> tuple[list[str], list[list[str]], list[int]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    header: list[str] = []
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    problems = Problems()
+    end_of_last = 0
+    for cells in reader:
+        line, end_of_last = end_of_last + 1, reader.line_num
+        cells = [cell.strip() for cell in cells]
+        if not any(cells):
+            continue
+        if not header:
+            header = cells
+            _check_header(header, path)
+        elif len(cells) != len(header):
+            problems.add(f"line {line}", f"{len(cells)} cells where the header has {len(header)}")
+        else:
+            rows.append(cells)
+            lines.append(line)
+    problems.raise_if_any(f"{path}: rows that do not fit the header (a comma in an unquoted text?)")
+    if not rows:
+        raise DataError(f"{path}: the table holds no rows.")
+    return header, rows, lines
+
+
+def _check_header(header: list[str], path: Path) -> None:
+    repeated = sorted({name for name in header if header.count(name) > 1 and name})
+    if repeated:
+        raise DataError(f"{path}: the header names these columns more than once: {', '.join(repeated)}.")
+    # pandas writes its index as a column without a name: harmless, and common enough to be let through.
+    if "" in header[1:] or header == [""]:
+        raise DataError(f"{path}: column {header.index('', 1) + 1} of the header has no name.")
+    if header[0] == "":
+        header[0] = "row"
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such table.") from error
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: this table cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+
+
+def _decode(content: bytes, path: Path) -> str:
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start}).") from error
+    if "\0" in text:
+        raise DataError(f"{path}: not a text file (it holds zero bytes).")
+    return text

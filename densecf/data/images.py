@@ -1,0 +1,221 @@
+"""Read one grey image, or one mask, from PNG, JPEG, TIFF, DICOM or NIfTI: raw values, rows first.
+
+The content decides the format, not the name. Everything that is wrong with a file is a `DataError`
+that names it.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from densecf.errors import DataError
+
+SMALLEST = 16  # pixels a side
+_PIL_FORMATS = ("PNG", "JPEG", "TIFF")
+_TIFF_PHOTOMETRIC = 262
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """An image as its file holds it.
+
+    Attributes:
+        pixels: (H, W) float32, raw values (for DICOM after rescale and VOI LUT or window).
+        inverted: the lowest value means white (DICOM MONOCHROME1, TIFF WhiteIsZero); ``pixels`` are as stored.
+        spacing: millimetres between (rows, columns); NaN when unknown. The resolution tags of PNG, JPEG
+            and TIFF speak of print and are ignored.
+        window: the DICOM (centre, width) that was applied, or None.
+    """
+
+    pixels: np.ndarray
+    inverted: bool = False
+    spacing: tuple[float, float] = (math.nan, math.nan)
+    window: tuple[float, float] | None = None
+
+    @property
+    def spacing_mm(self) -> float:
+        """Millimetres per pixel; NaN when unknown or when rows and columns differ by more than 1 %."""
+        row, column = self.spacing
+        return (row + column) / 2 if abs(row - column) <= 0.01 * row else math.nan
+
+
+def read_image(path: str | Path) -> RawImage:
+    """Read a radiograph.
+
+    * PNG, JPEG, TIFF: 8 or 16 bit, TIFF also 32-bit integer and float; colours become luminance
+      (equal channels are taken as they are), transparency is dropped.
+    * DICOM: one frame; rescale and VOI LUT or window are applied unless they make the image constant.
+    * NIfTI: (X, Y), (X, Y, 1) or (X, Y, 1, 1). The first axis of NIfTI is x, that is columns, so the
+      array is transposed; its orientation matrix is not applied.
+
+    Raises:
+        DataError: missing, empty, truncated or unreadable file, several frames, a side below 16 px,
+            an image larger than PIL's limit, NaN or infinite values, or a constant image.
+    """
+    raw = _read(Path(path), as_labels=False)
+    low, high = float(raw.pixels.min()), float(raw.pixels.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise DataError(f"{path}: the image holds NaN or infinite values.")
+    if low == high:
+        raise DataError(f"{path}: the image is constant (every pixel is {low:g}).")
+    return raw
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """Read a mask as its stored values, (H, W) float32; a palette image gives its indices.
+
+    Raises:
+        DataError: as `read_image`, but a constant mask is let through.
+    """
+    pixels = _read(Path(path), as_labels=True).pixels
+    if not np.isfinite(pixels).all():
+        raise DataError(f"{path}: the mask holds NaN or infinite values.")
+    return pixels
+
+
+def _read(path: Path, as_labels: bool) -> RawImage:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(132)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file.") from error
+    except OSError as error:
+        raise DataError(f"{path}: the file cannot be read ({error.strerror}).") from error
+    if not head:
+        raise DataError(f"{path}: the file is empty (0 bytes).")
+    try:
+        if head[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
+            raw = _read_dicom(path)
+        elif path.name.lower().endswith((".nii", ".nii.gz", ".hdr", ".img")):
+            raw = _read_nifti(path)
+        else:
+            raw = _read_pil(path, as_labels)
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"{path}: not enough memory to read this file.") from error
+    except Exception as error:  # decoders raise nearly anything on damaged files
+        raise DataError(f"{path}: unreadable or truncated ({type(error).__name__}: {error}).") from error
+    if min(raw.pixels.shape) < SMALLEST:
+        height, width = raw.pixels.shape
+        raise DataError(f"{path}: {height} x {width} px (rows x columns) is too small, at least {SMALLEST} are needed.")
+    return raw
+
+
+def _refuse_huge(path: Path, height: int, width: int) -> None:
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit and height * width > limit:
+        raise DataError(f"{path}: {height} x {width} px is beyond the limit of {limit:,} px (a decompression bomb?).")
+
+
+def _read_pil(path: Path, as_labels: bool) -> RawImage:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below, at the same limit
+        try:
+            image = Image.open(path, formats=_PIL_FORMATS)
+        except Image.UnidentifiedImageError as error:
+            raise DataError(
+                f"{path}: not a PNG, JPEG, TIFF, DICOM (.dcm) or NIfTI (.nii, .nii.gz) file, or damaged, or of a "
+                "rare variant that PIL cannot read."
+            ) from error
+        except Image.DecompressionBombError as error:
+            raise DataError(f"{path}: {error}") from error
+    with image:
+        _refuse_huge(path, image.height, image.width)
+        if getattr(image, "n_frames", 1) != 1:
+            raise DataError(f"{path}: holds {image.n_frames} images, expected one.")  # type: ignore[attr-defined]
+        # PIL turns 8-bit WhiteIsZero around by itself, wider ones not.
+        tags = getattr(image, "tag_v2", {})
+        inverted = image.mode[0] in "IF" and tags.get(_TIFF_PHOTOMETRIC) == 0
+        if image.mode == "P" and as_labels:
+            return RawImage(np.asarray(image, dtype=np.float32))
+        return RawImage(_grey(path, image), inverted)
+
+
+def _grey(path: Path, image: Image.Image) -> np.ndarray:
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGB")
+    if image.mode not in ("1", "L", "LA", "La", "I", "F", "RGB", "RGBA", "RGBX") and not image.mode.startswith("I;16"):
+        raise DataError(f"{path}: colour mode {image.mode} is not supported, expected grey or RGB.")
+    pixels = np.asarray(image)
+    if pixels.dtype == np.bool_:
+        pixels = pixels.astype(np.uint8)
+    if pixels.ndim == 2:
+        return pixels.astype(np.float32)
+    if pixels.shape[2] == 2:
+        return pixels[..., 0].astype(np.float32)
+    red, green, blue = (pixels[..., i].astype(np.float32) for i in range(3))
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        return red
+    return np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue  # ITU-R BT.601, as PIL
+
+
+def _read_dicom(path: Path) -> RawImage:
+    import pydicom
+    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
+    dataset = pydicom.dcmread(path, force=path.suffix.lower() in (".dcm", ".dicom"))
+    if "PixelData" not in dataset:
+        raise DataError(f"{path}: this DICOM file holds no image.")
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if frames > 1:
+        raise DataError(f"{path}: this DICOM file holds {frames} frames, expected a single image.")
+    photometric = str(dataset.get("PhotometricInterpretation", ""))
+    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise DataError(f"{path}: DICOM {photometric or 'without PhotometricInterpretation'}, expected a grey image.")
+    _refuse_huge(path, int(dataset.Rows), int(dataset.Columns))
+    try:
+        stored = dataset.pixel_array
+    except (RuntimeError, NotImplementedError) as error:
+        raise DataError(
+            f"{path}: the pixels of this DICOM file ({dataset.file_meta.TransferSyntaxUID.name}) cannot be decoded: "
+            f"{error} Compressed files need a decoder: pip install pylibjpeg[all]."
+        ) from error
+    values = apply_modality_lut(stored, dataset)
+    pixels, window = values, None
+    if "VOILUTSequence" in dataset or "WindowCenter" in dataset:
+        windowed = apply_voi_lut(values, dataset, index=0)
+        if windowed.min() < windowed.max():
+            pixels, window = windowed, _dicom_window(dataset)
+    return RawImage(pixels.astype(np.float32), photometric == "MONOCHROME1", _dicom_spacing(dataset), window)
+
+
+def _dicom_window(dataset) -> tuple[float, float] | None:
+    from pydicom.multival import MultiValue
+
+    if "VOILUTSequence" in dataset or dataset.get("WindowWidth") is None:
+        return None
+    first = [v[0] if isinstance(v, MultiValue) else v for v in (dataset.WindowCenter, dataset.WindowWidth)]
+    return float(first[0]), float(first[1])
+
+
+def _dicom_spacing(dataset) -> tuple[float, float]:
+    """PixelSpacing (calibrated), else the detector's divided by the magnification where that is given."""
+    if dataset.get("PixelSpacing"):
+        row, column = map(float, dataset.PixelSpacing)
+    elif dataset.get("ImagerPixelSpacing"):
+        magnification = float(dataset.get("EstimatedRadiographicMagnificationFactor") or 1)
+        row, column = (float(value) / magnification for value in dataset.ImagerPixelSpacing)
+    else:
+        return math.nan, math.nan
+    return (row, column) if row > 0 and column > 0 else (math.nan, math.nan)
+
+
+def _read_nifti(path: Path) -> RawImage:
+    import nibabel
+
+    image = nibabel.load(path)
+    shape = image.shape  # type: ignore[attr-defined]
+    if len(shape) < 2 or any(extent != 1 for extent in shape[2:]):
+        raise DataError(f"{path}: shape {shape}, expected one 2-D image: (X, Y) or (X, Y, 1).")
+    _refuse_huge(path, shape[1], shape[0])
+    if image.get_data_dtype().fields:  # type: ignore[attr-defined]
+        raise DataError(f"{path}: a colour NIfTI file, expected a grey image.")
+    pixels = np.asarray(image.dataobj, dtype=np.float32).reshape(shape[:2])  # type: ignore[attr-defined]
+    x, y = map(float, image.header.get_zooms()[:2])  # type: ignore[attr-defined]
+    millimetres = {"mm": 1.0, "meter": 1000.0, "micron": 0.001}.get(image.header.get_xyzt_units()[0], math.nan)  # type: ignore[attr-defined]
+    return RawImage(np.ascontiguousarray(pixels.T), spacing=(y * millimetres, x * millimetres))

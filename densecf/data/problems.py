@@ -1,0 +1,36 @@
+"""Collect everything that is wrong before saying so: users mend a table once, not once a row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from densecf.errors import DataError
+
+SHOWN = 20
+
+
+def listing(items: Sequence[str], shown: int = SHOWN) -> str:
+    """At most ``shown`` items, comma separated, and how many more there are."""
+    rest = len(items) - shown
+    return ", ".join(items[:shown]) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+@dataclass
+class Problems:
+    """A list of (place, what is wrong) that ends in one exception."""
+
+    found: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, place: str, message: str) -> None:
+        self.found.append((place, message))
+
+    def report(self, title: str, advice: str = "") -> str:
+        """``title`` with the number of problems, one indented line each (20 at most), then ``advice``."""
+        shown = [f"  {place}: {message}" for place, message in self.found[:SHOWN]]
+        if len(self.found) > SHOWN:
+            shown.append(f"  and {len(self.found) - SHOWN:,} more")
+        count = f"{len(self.found):,} problem{'s' if len(self.found) > 1 else ''}"
+        return "\n".join([f"{title} ({count}):", *shown, *([advice] if advice else [])])
+
+    def raise_if_any(self, title: str, advice: str = "", error: type[DataError] = DataError) -> None:
+        if self.found:
+            raise error(self.report(title, advice))

@@ -1,0 +1,166 @@
+"""Any CSV file with the columns image and patient_id, and masks and parents if there are any."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from densecf.data.csv_table import read_csv_table
+from densecf.data.images import read_image
+from densecf.data.manual_split import assign_split
+from densecf.data.problems import Problems
+from densecf.data.profiles import get_profile, spacing_of
+from densecf.data.query import select
+from densecf.data.readers.masks import read_class_masks, read_label_mask
+from densecf.data.readers.paths import TableRoot, digest_of_files
+from densecf.data.records import describe, is_missing, validate
+from densecf.data.sources import Sample
+from densecf.errors import DataError
+from densecf.files import sha256_of_file
+
+DEFAULT_CLASSES = ("background", "left_lung", "right_lung")
+_SUFFIX = "_mask"
+
+
+class TableSource:
+    """Images and masks listed in a CSV file; see `densecf.data.records` for the columns it may have.
+
+    Masks are either one column ``<class>_mask`` for each class (binary images) or one column ``mask``
+    (an image of class indices); an empty cell is a record without mask. ``mask_kind`` is "manual"
+    where a mask exists, unless the table says otherwise. A column ``pixel_spacing`` (millimetres per
+    pixel of the file) goes before what the file itself says.
+
+    Without a column ``split`` the records are divided by patient: those that ``manual`` chooses, with
+    all other records of the same patients; else a fifth of the patients who have masks
+    (`densecf.data.manual_split.assign_split`).
+
+    Args:
+        table: the CSV file.
+        root: the folder that paths are relative to and may not leave; by default the table's folder.
+        profile: "robust" or "authors", see `densecf.data.profiles`.
+        manual: a condition such as "source=montgomery" (`densecf.data.query`) for the manual split.
+        class_names: "background" first; needed where masks are label images of other classes than
+            left and right lung, and to choose or order the ``<class>_mask`` columns.
+        check_files: report files that are missing now, all at once, rather than at `load`.
+
+    Raises:
+        DataError: anything wrong with the table or its paths; all rows are reported at once.
+        LeakError: a ``split`` column that divides a patient.
+        ConfigError: no such profile.
+    """
+
+    counterfactual_source = ""
+    counterfactual_names: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        table: str | Path,
+        root: str | Path | None = None,
+        profile: str = "robust",
+        manual: str = "",
+        class_names: Sequence[str] | None = None,
+        check_files: bool = True,
+    ):
+        self.table = Path(table)
+        self.profile = get_profile(profile)
+        self.manual = manual
+        content = read_csv_table(self.table)
+        self.records = validate(content.frame, content.lines, str(self.table))
+        places = [f"line {line}" for line in content.lines]
+        self.class_names, self.mask_columns = _mask_columns(list(self.records.columns), class_names, self.table)
+        self._check_masks(places)
+        columns = ["image", *self.mask_columns]
+        folder = TableRoot(self.table.parent if root is None else Path(root))
+        self._paths, self._files = folder.resolve_all(self.records, columns, places, str(self.table), check_files)
+        self._split()
+
+    def _check_masks(self, places: list[str]) -> None:
+        """Set mask_kind, and refuse records with some of their masks only."""
+        problems = Problems()
+        given = ~self.records[self.mask_columns].map(is_missing)
+        any_given, all_given = given.any(axis=1), given.all(axis=1)
+        for row in np.flatnonzero(any_given & ~all_given):
+            absent = [name for name in self.mask_columns if not given[name].iloc[row]]
+            problems.add(places[row], f"{', '.join(absent)} is empty while others are given, expected all or none")
+        stated = self.records["mask_kind"]
+        for row in np.flatnonzero(~any_given & (stated != "")):
+            problems.add(places[row], f"mask_kind is {stated.iloc[row]!r} but no mask is given")
+        problems.raise_if_any(f"{self.table}: rows that cannot be used")
+        kinds = np.where(any_given, stated.where(stated != "", "manual"), "")
+        self.records["mask_kind"] = pd.Series(kinds, dtype="str")
+
+    def _split(self) -> None:
+        if "split" in self.records:
+            if self.manual:
+                raise DataError(
+                    f"{self.table}: the table has a column split, so the condition {self.manual!r} for the manual "
+                    "split has no effect. Leave one of them out."
+                )
+            return
+        chosen = select(self.records, self.manual) if self.manual else None
+        if chosen is not None and not (self.records["mask_kind"][chosen] != "").any():
+            raise DataError(f"{self.table}: no record with {self.manual!r} has a mask to fine-tune on.")
+        self.records["split"] = assign_split(self.records, chosen)
+
+    def load(self, row: int, size: int) -> Sample:
+        """See `densecf.data.sources.Source.load`."""
+        path = self._paths["image"][row]
+        raw = read_image(path)
+        try:
+            image, affine = self.profile.image(raw, size)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+        labels = self._labels(row, raw.pixels.shape)
+        mask = None if labels is None else self.profile.mask(labels, size, len(self.class_names))
+        stated = float(self.records["pixel_spacing"].iloc[row])
+        spacing = spacing_of(affine, raw.spacing_mm if math.isnan(stated) else stated)
+        return Sample(image, mask, affine, spacing)
+
+    def _labels(self, row: int, shape: tuple[int, ...]) -> np.ndarray | None:
+        if not self.records["mask_kind"].iloc[row]:
+            return None
+        if self.mask_columns == ["mask"]:
+            return read_label_mask(self._paths["mask"][row], shape, self.class_names)
+        return read_class_masks([self._paths[name][row] for name in self.mask_columns], shape)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The table's content, the settings, and the size and time of change of every file."""
+        return {
+            "reader": "table",
+            "table_sha256": sha256_of_file(self.table),
+            "files_sha256": digest_of_files(self._files),
+            "profile": [self.profile.name, self.profile.version],
+            "manual": self.manual,
+            "class_names": list(self.class_names),
+        }
+
+    def summary(self) -> str:
+        """A few lines for a human: classes, and images, patients and masks of each split."""
+        classes = ", ".join(self.class_names[1:]) if self.mask_columns else "none (the table has no mask columns)"
+        return f"{self.table.name}: profile {self.profile.name}, classes: {classes}\n{describe(self.records)}"
+
+
+def _mask_columns(
+    columns: list[str], class_names: Sequence[str] | None, table: PurePath
+) -> tuple[tuple[str, ...], list[str]]:
+    """The class names, and the mask columns in the order of the classes."""
+    names = tuple(class_names) if class_names is not None else None
+    if names is not None and (len(names) < 2 or names[0] != "background" or len(set(names)) < len(names)):
+        raise DataError(f"The classes {', '.join(names)} do not fit: give each once, background first.")
+    found = [name.removesuffix(_SUFFIX) for name in columns if name.endswith(_SUFFIX) and name != _SUFFIX]
+    if "mask" in columns:
+        clash = [name for name in found if names is None or name in names]
+        if clash:
+            raise DataError(f"{table}: both mask and {clash[0]}{_SUFFIX} are given; leave one kind of column out.")
+        return names or DEFAULT_CLASSES, ["mask"]
+    if names is None:
+        lungs = [name for name in DEFAULT_CLASSES if name in found]
+        names = ("background", *lungs, *(name for name in found if name not in lungs))
+        return (names, [name + _SUFFIX for name in names[1:]]) if found else (DEFAULT_CLASSES, [])
+    absent = [name + _SUFFIX for name in names[1:] if name not in found]
+    if found and absent:
+        raise DataError(f"{table}: the classes need the columns {', '.join(absent)}; the table has {', '.join(found)}.")
+    return names, [name + _SUFFIX for name in names[1:]] if found else []
