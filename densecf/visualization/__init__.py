@@ -1,0 +1,1 @@
+"""Pictures: CHRO-maps of pixel embeddings, overlays of segmentations."""

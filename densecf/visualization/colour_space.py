@@ -7,8 +7,6 @@ and pictures made with it at different times can be compared colour by colour.
 
 import json
 import math
-import os
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from densecf.errors import CheckpointError, ConfigError, DataError
+from densecf.files import write_bytes_atomic
 from densecf.visualization.ellipse import enclosing_ellipse
 from densecf.visualization.neighbours import nearest
 
@@ -28,6 +27,7 @@ MODES: tuple[str, ...] = get_args(Mode)
 
 FORMAT = "densecf.colour_space"
 VERSION = 1
+MIN_FIT = 16  # UMAP's spectral start fails on a handful of points
 PLACING_NEIGHBOURS = 5
 
 
@@ -63,24 +63,24 @@ class ColourSpace:
         """Fit on at most `num_fit` of the given pixels, drawn without replacement.
 
         Args:
-            features: (N, D) embeddings, N >= 3.
+            features: (N, D) embeddings, N >= 16.
             num_fit: pixels that UMAP sees; its time grows linearly with them.
             seed: of the draw and of UMAP; the same seed gives the same colours on the same machine.
             num_neighbors, min_dist, num_epochs: UMAP's own (the first two at UMAP's defaults, as in the authors' code).
             origin: what the embeddings come from, kept in the saved file.
 
         Raises:
-            DataError: fewer than three pixels, or NaN or infinite embeddings.
-            ConfigError: `num_fit` below three.
+            DataError: fewer than 16 pixels, or NaN or infinite embeddings.
+            ConfigError: `num_fit` below 16.
 
         Warns:
             UserWarning: all embeddings are equal; every colour is then the disc's centre.
         """
         features = _checked(features)
-        if len(features) < 3:
-            raise DataError(f"a colour space needs the embeddings of at least 3 pixels, got {len(features)}")
-        if num_fit < 3:
-            raise ConfigError(f"num_fit must be at least 3 pixels, got {num_fit}")
+        if len(features) < MIN_FIT:
+            raise DataError(f"a colour space needs the embeddings of at least {MIN_FIT} pixels, got {len(features)}")
+        if num_fit < MIN_FIT:
+            raise ConfigError(f"num_fit must be at least {MIN_FIT} pixels, got {num_fit}")
         if len(features) > num_fit:
             features = features[np.sort(np.random.default_rng(seed).choice(len(features), num_fit, replace=False))]
         mean = features.mean(axis=0, dtype=np.float64)
@@ -132,18 +132,9 @@ class ColourSpace:
 
     def save(self, path: Path | str) -> None:
         """Write one safetensors file whose header holds the settings; an existing file is replaced in one step."""
-        path = Path(path)
         header = {"format": FORMAT, "version": str(VERSION), "settings": json.dumps(self.settings, sort_keys=True)}
         tensors = {name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(save(tensors, metadata=header))
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_bytes_atomic(path, save(tensors, metadata=header))
 
     @classmethod
     def load(cls, path: Path | str) -> "ColourSpace":
