@@ -1,0 +1,190 @@
+"""The command line: finds the command, builds its options, calls it. Nothing heavy is imported before that."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from densecf import __version__
+from densecf.errors import DensecfError
+from densecf.methods import METHODS
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: its options class in `densecf.commands.options`, and the function that does it."""
+
+    options: str
+    module: str
+    function: str
+    summary: str
+    examples: tuple[str, ...]
+
+
+COMMANDS: dict[str, Command] = {
+    "data prepare table": Command(
+        "PrepareTableOptions",
+        "prepare",
+        "prepare_table",
+        "any CSV of images, masks and parents -> prepared dataset",
+        (
+            "densecf data prepare table --table lungs.csv --out data/lungs --size 128",
+            "densecf data prepare table --table lungs.csv --out data/lungs --manual source=montgomery",
+        ),
+    ),
+    "data prepare phantom": Command(
+        "PreparePhantomOptions",
+        "prepare",
+        "prepare_phantom",
+        "procedural chest radiographs with true counterfactuals -> prepared dataset",
+        ("densecf data prepare phantom --out data/phantom-128 --size 128 --images 5000",),
+    ),
+    "pretrain": Command(
+        "PretrainOptions",
+        "pretrain",
+        "run_pretrain",
+        "pretrain a whole U-Net, pixel by pixel",
+        (
+            "densecf pretrain --method s-mvd-cl                     # the embedded phantom",
+            "densecf pretrain --data data/lungs --method dvd-cl --counterfactuals none --exclude source=montgomery",
+            "densecf pretrain --resume                              # the newest unfinished run goes on",
+        ),
+    ),
+    "finetune": Command(
+        "FinetuneOptions",
+        "finetune",
+        "run_finetune",
+        "fine-tune in patient-grouped folds and measure on the held-out ones",
+        (
+            "densecf finetune --folds 5                             # from the latest pretraining run",
+            "densecf finetune --folds 5 --from none                 # the baseline",
+            "densecf finetune --data data/lungs --where source=montgomery --train-cases 20",
+        ),
+    ),
+    "evaluate": Command(
+        "EvaluateOptions",
+        "evaluate",
+        "run_evaluate",
+        "measure a pretrained embedding: k-means purity, separation, linear pixel probe",
+        ("densecf evaluate", "densecf evaluate --run dvd-cl --data data/lungs"),
+    ),
+    "chromap": Command(
+        "ChromapOptions",
+        "chromap",
+        "run_chromap",
+        "colour every pixel of an image by its embedding",
+        (
+            "densecf chromap image.png",
+            "densecf chromap a.png b.dcm --run s-mvd-cl --space runs/chromap/image/colour_space.safetensors",
+            "densecf chromap                                        # a phantom record and its counterfactuals",
+        ),
+    ),
+    "compare": Command(
+        "CompareOptions",
+        "finetune",
+        "run_compare",
+        "paired differences between two fine-tuning runs",
+        ("densecf compare s-mvd-cl none",),
+    ),
+}
+_METHOD_COMMANDS = ("pretrain",)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(argv)
+    except DensecfError as error:
+        print(f"densecf: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("densecf: stopped; continue with --resume", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(overview())
+        return 0
+    if argv[0] == "--version":
+        print(f"densecf {__version__}")
+        return 0
+    words = _command_words(argv)
+    if not words:
+        asked = " ".join(word for word in argv[:3] if not word.startswith("-"))
+        near = [name for name in COMMANDS if name.startswith(argv[0] + " ")]
+        if near and (argv[-1] in ("-h", "--help") or len(argv) == 1):
+            print(overview(near))
+            return 0
+        print(f"densecf: error: no command {asked!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    name, rest = " ".join(argv[:words]), argv[words:]
+    command = COMMANDS[name]
+    options = parse(name, rest)
+    function: Callable = getattr(import_module(f"densecf.commands.{command.module}"), command.function)
+    function(options)
+    return 0
+
+
+def parse(name: str, arguments: list[str]):
+    """The options of a command from its flags, over its preset, its ``--config`` file or the run it resumes.
+
+    Raises:
+        ConfigError: listing every option that does not fit.
+    """
+    import tyro
+
+    from densecf.commands import defaults, options
+
+    command = COMMANDS[name]
+    kind = getattr(options, command.options)
+    default = defaults.default_options(name, kind, arguments)
+    parsed = tyro.cli(
+        kind,
+        args=arguments,
+        default=default,
+        prog=f"densecf {name}",
+        description=_description(name),
+    )
+    return defaults.checked(name, parsed, default)
+
+
+def overview(names: Sequence[str] = tuple(COMMANDS)) -> str:
+    """What ``densecf --help`` prints."""
+    width = max(map(len, names)) + 2
+    return "\n".join(
+        [
+            f"densecf {__version__}: pixel-level counterfactual contrastive pretraining for medical image segmentation",
+            "",
+            "Try it without any data (an embedded phantom is used):",
+            "  densecf pretrain --method s-mvd-cl",
+            "  densecf finetune --folds 5",
+            "  densecf chromap image.png",
+            "",
+            "Commands (densecf COMMAND --help tells all options):",
+            *(f"  {name:<{width}}{COMMANDS[name].summary}" for name in names),
+        ]
+    )
+
+
+def _command_words(argv: list[str]) -> int:
+    """How many leading words name a command; 0 when none does."""
+    return next((count for count in (3, 2, 1) if " ".join(argv[:count]) in COMMANDS), 0)
+
+
+def _description(name: str) -> str:
+    summary = COMMANDS[name].summary
+    lines = [summary[0].upper() + summary[1:] + ".", "", "Examples:"]
+    lines += [f"  {example}" for example in COMMANDS[name].examples]
+    if name in _METHOD_COMMANDS:
+        lines += ["", "Methods:", *(f"  {method:<13} {row.summary}" for method, row in METHODS.items())]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""Opening the dataset a command works on; the embedded phantom is made on first use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from densecf.config import PHANTOM
+from densecf.data.prepared import PreparedDataset
+from densecf.data.query import select
+from densecf.errors import ConfigError, DataError
+
+PHANTOM_FOLDER = Path("data/phantom")
+EXAMPLES = "examples"
+
+
+def open_dataset(name: str, *, progress: bool = True) -> PreparedDataset:
+    """The prepared dataset at a path, or the embedded phantom.
+
+    Raises:
+        DataError: nothing usable is there.
+    """
+    if name != PHANTOM:
+        return PreparedDataset.open(Path(name))
+    if not PHANTOM_FOLDER.exists():
+        from densecf.commands.options import PreparePhantomOptions
+        from densecf.commands.prepare import prepare_phantom
+
+        print(f"Making the embedded phantom dataset in {PHANTOM_FOLDER} (once)")
+        prepare_phantom(PreparePhantomOptions(quiet=not progress))
+    return PreparedDataset.open(PHANTOM_FOLDER)
+
+
+def choose_rows(data: PreparedDataset, *, where: str, split: str, exclude: str = "") -> list[int]:
+    """Rows that match ``where``, or those of ``split`` when it is empty, less the patients of ``exclude``.
+
+    Raises:
+        DataError: an expression cannot be used, or nothing is left.
+    """
+    records = data.records
+    chosen = select(records, where) if where else records["split"] == split
+    if exclude:
+        patients = set(records.loc[select(records, exclude), "patient_id"])
+        chosen &= ~records["patient_id"].isin(patients)
+    rows = np.flatnonzero(chosen.to_numpy()).tolist()
+    if not rows:
+        wanted = f"--where {where}" if where else f"split {split!r}"
+        raise DataError(f"{data.path}: no record is left for {wanted}" + (f" without --exclude {exclude}" if exclude else ""))
+    return rows
+
+
+def with_masks(data: PreparedDataset, rows: list[int]) -> list[int]:
+    """The rows that have a mask.
+
+    Raises:
+        DataError: when none has.
+    """
+    kept = [row for row in rows if data.records.iloc[row]["mask_kind"]]
+    if not kept:
+        raise DataError(f"{data.path}: none of the {len(rows)} chosen records has a mask, and this needs masks")
+    return kept
+
+
+def check_size(size: int) -> None:
+    """Raises ConfigError unless the U-Net can take images of this side."""
+    if size < 32 or size % 32:
+        raise ConfigError(f"--size {size}: the U-Net halves images five times; use a multiple of 32, such as {max(32, round(size / 32) * 32)}")
+
+
+def save_examples(data: PreparedDataset, count: int = 2) -> list[Path]:
+    """A few images of the manual split as PNG files, for trying commands that take image files."""
+    records = data.records[data.records["split"] == "manual"]
+    rows = [group.index[0] for _, group in records.groupby("pleural_effusion")][:count]
+    folder = data.path / EXAMPLES
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for row in rows:
+        kind = "effusion" if data.records.iloc[row]["pleural_effusion"] == 1 else "no_finding"
+        paths.append(folder / f"{kind}.png")
+        Image.fromarray(np.asarray(data.images[row])).save(paths[-1])
+    return paths

@@ -1,0 +1,93 @@
+"""What the options are before any flag: a preset, a config file, or the run that is resumed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from densecf import runs
+from densecf.commands.options import RunOptions
+from densecf.config import (
+    FINETUNE_PRESETS,
+    PHANTOM,
+    PRETRAIN_PRESETS,
+    FinetuneConfig,
+    PretrainConfig,
+    from_dict,
+    load_yaml,
+    to_dict,
+)
+from densecf.errors import ConfigError
+
+_TRAININGS: dict[str, tuple[type, dict[str, Any]]] = {
+    "pretrain": (PretrainConfig, PRETRAIN_PRESETS),
+    "finetune": (FinetuneConfig, FINETUNE_PRESETS),
+}
+_MAY_CHANGE_ON_RESUME = ("hardware", "checkpoint_minutes")
+
+
+def default_options(command: str, kind: type, arguments: list[str]) -> Any:
+    """The options object that flags are laid over; None where the class's own defaults serve.
+
+    Raises:
+        ConfigError: a preset, config file or run to resume that cannot be used.
+    """
+    if command not in _TRAININGS or {"-h", "--help"} & set(arguments) and "--preset" not in arguments:
+        return None
+    config_kind, presets = _TRAININGS[command]
+    if "--resume" in arguments:
+        out = _value(arguments, "--out")
+        run = runs.unfinished_run(command, Path(out) if out else None)
+        config = from_dict(config_kind, runs.read_config(run), f"{run}/config.yaml")
+    elif file := _value(arguments, "--config"):
+        config = load_yaml(config_kind, Path(file))
+    else:
+        preset = _value(arguments, "--preset") or _preset_for(command, arguments)
+        if preset not in presets:
+            raise ConfigError(f"--preset {preset}: expected one of {', '.join(presets)}")
+        config = presets[preset]
+    return kind(run=RunOptions(), config=config)
+
+
+def checked(command: str, options: Any, default: Any) -> Any:
+    """The options, once every value has been checked.
+
+    Raises:
+        ConfigError: listing every value out of range, or every option that a resumed run cannot change.
+    """
+    if command not in _TRAININGS:
+        return options
+    config = from_dict(_TRAININGS[command][0], to_dict(options.config), f"densecf {command}")
+    if options.run.resume:
+        before, after = to_dict(default.config), to_dict(config)
+        changed = [key for key in after if after[key] != before[key] and key not in _MAY_CHANGE_ON_RESUME]
+        if changed:
+            flags = ", ".join(f"--{key.replace('_', '-')}" for key in changed)
+            raise ConfigError(
+                f"--resume continues a run as it was configured, so {flags} cannot change; "
+                "start a new run, from its weights if you like (--init-from)"
+            )
+    return dataclasses.replace(options, config=config)
+
+
+def _preset_for(command: str, arguments: list[str]) -> str:
+    """embedded for the phantom, else default; fine-tuning takes its data from the pretraining run."""
+    data = _value(arguments, "--data")
+    if data is None and command == "finetune":
+        source = _value(arguments, "--from") or "latest"
+        if source != "none":
+            run = runs.find_weights(source).parent
+            data = runs.read_config(run).get("data") if runs.is_run(run) else None
+    return "embedded" if data in (None, "auto", PHANTOM) else "default"
+
+
+def _value(arguments: list[str], flag: str) -> str | None:
+    """The value given for a flag, as ``--flag VALUE`` or ``--flag=VALUE``; the last one wins."""
+    found = None
+    for place, word in enumerate(arguments):
+        if word == flag and place + 1 < len(arguments):
+            found = arguments[place + 1]
+        elif word.startswith(flag + "="):
+            found = word.split("=", 1)[1]
+    return found

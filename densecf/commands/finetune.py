@@ -1,0 +1,98 @@
+"""``densecf finetune`` and ``densecf compare``: folds, leak check, run folder, tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from densecf import runs
+from densecf.commands.datasets import choose_rows, open_dataset, with_masks
+from densecf.commands.options import CompareOptions, FinetuneOptions
+from densecf.config import PHANTOM, to_dict
+from densecf.data.prepared import PreparedDataset
+from densecf.data.splits import Folds, check_no_leak, make_folds
+from densecf.errors import ConfigError
+from densecf.files import sha256_of_file
+
+FOLDS = "folds.json"
+RECORDS = "records.csv"
+
+
+def run_finetune(options: FinetuneOptions) -> Path:
+    """Fine-tunes in folds, or continues to, and returns the run folder."""
+    from densecf.training.finetune import finetune
+
+    config, progress = options.config, not options.run.quiet
+    weights = None if config.pretrained == "none" else runs.find_weights(config.pretrained)
+    data = open_dataset(config.data if config.data != "auto" else data_of(weights), progress=progress)
+    rows = with_masks(data, choose_rows(data, where=config.where, split="manual"))
+    if weights is not None:
+        refuse_leak(weights, data, rows)
+    if options.run.resume:
+        out = runs.unfinished_run("finetune", options.run.out)
+        folds = Folds.load(out / FOLDS, data.records)
+    else:
+        folds = _folds(options, data, rows)
+        parent = {"pretrained": str(weights), "pretrained_sha256": sha256_of_file(weights)} if weights else {"pretrained": "none"}
+        out = runs.start_run(
+            "finetune",
+            options.run.name or (weights.parent.name if weights else "none"),
+            to_dict(config),
+            out=options.run.out,
+            overwrite=options.run.overwrite,
+            provenance={"dataset": str(data.path), "dataset_checksum": data.checksum, **parent},
+        )
+        folds.save(out / FOLDS)
+    with runs.exclusive(out):
+        if options.run.resume and runs.is_finished(out):
+            print(f"Already finished: {out}")
+            return out
+        start = f"from {weights.parent}" if weights else "from random weights"
+        print(f"Fine-tuning {start} on {len(rows)} masks of {data.path}, {len(folds)} folds")
+        finetune(config, data, folds, out, pretrained=weights, resume=options.run.resume, progress=progress)
+        runs.finish_run(out, "finetune")
+    print((out / "summary.md").read_text(encoding="utf-8"))
+    print(f"Run: {out}")
+    return out
+
+
+def data_of(weights: Path | None) -> str:
+    """The dataset a pretraining run used; the phantom when there is no run."""
+    if weights is None:
+        return PHANTOM
+    return str(runs.read_config(weights.parent).get("data", PHANTOM)) if runs.is_run(weights.parent) else PHANTOM
+
+
+def refuse_leak(weights: Path, data: PreparedDataset, rows: list[int]) -> None:
+    """Raises LeakError when a patient to be tested was pretrained on."""
+    seen = weights.with_name(RECORDS)
+    if not seen.is_file():
+        raise ConfigError(
+            f"{seen}: missing, so it cannot be told which patients {weights} was pretrained on; "
+            "keep the whole run folder together"
+        )
+    patients = pd.read_csv(seen, dtype=str, keep_default_na=False)["patient_id"]
+    check_no_leak(set(patients), set(data.records.iloc[rows]["patient_id"]))
+
+
+def run_compare(options: CompareOptions) -> None:
+    """Prints the paired differences between two fine-tuning runs."""
+    from densecf.evaluation.tables import comparison_markdown, summaries_markdown
+    from densecf.training.finetune import compare_runs, read_summary
+
+    run, baseline = runs.find_run("finetune", options.run), runs.find_run("finetune", options.baseline)
+    names = (run.name, baseline.name) if run.name != baseline.name else (str(run), str(baseline))
+    summaries = dict(zip(names, (read_summary(run), read_summary(baseline)), strict=True))
+    print(summaries_markdown(summaries, "Five-fold summary"))
+    print(comparison_markdown(compare_runs(run, baseline), *names))
+
+
+def _folds(options: FinetuneOptions, data: PreparedDataset, rows: list[int]) -> Folds:
+    config = options.config
+    if not config.folds_file:
+        return make_folds(data.records.iloc[rows], config.folds, seed=config.seed)
+    folds = Folds.load(Path(config.folds_file), data.records)
+    if len(folds) != config.folds:
+        raise ConfigError(f"{config.folds_file}: holds {len(folds)} folds, and --folds asks for {config.folds}")
+    return folds

@@ -1,0 +1,153 @@
+"""Options that are not part of a run's config: where it goes, and where it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from densecf.config import Count, FinetuneConfig, Fraction, NonNegative, PretrainConfig
+
+Flag = tyro.conf.FlagCreatePairsOff
+NoPrefix = tyro.conf.arg(name="")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where the run goes."""
+
+    out: Path | None = None
+    """Folder of the run; without it: runs/<command>/<name>."""
+    name: str = ""
+    """Name of the run under runs/<command>; without it: a telling one."""
+    config: Path | None = None
+    """YAML file with options (any run's config.yaml); flags given beside it win."""
+    preset: Literal["default", "embedded", "authors"] | None = None
+    """A named set of options; embedded is the one for the phantom, authors follows the papers' code."""
+    resume: Flag[bool] = False
+    """Continue an interrupted run: the one in --out, else the newest unfinished one."""
+    overwrite: Flag[bool] = False
+    """Replace the run that is already in --out."""
+    quiet: Flag[bool] = False
+    """No progress bars."""
+
+
+@dataclass(frozen=True)
+class PretrainOptions:
+    run: Annotated[RunOptions, NoPrefix]
+    init_from: str = ""
+    """Start a new run from the weights of another one (a run, or a weights.safetensors)."""
+    config: Annotated[PretrainConfig, NoPrefix] = field(default_factory=PretrainConfig)
+
+
+@dataclass(frozen=True)
+class FinetuneOptions:
+    run: Annotated[RunOptions, NoPrefix]
+    config: Annotated[FinetuneConfig, NoPrefix] = field(default_factory=FinetuneConfig)
+
+
+@dataclass(frozen=True)
+class PrepareTableOptions:
+    """Prepare any CSV of images: columns image, patient_id, masks and parents."""
+
+    table: Path
+    """CSV with columns image and patient_id; optional: mask or <class>_mask columns, scanner, sex, age, view,
+    pleural_effusion, split (pretrain or manual), mask_kind; all others are kept."""
+    out: Path
+    """Folder of the prepared dataset."""
+    root: Path | None = None
+    """Folder that the paths in the table are relative to; without it: the table's own."""
+    size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 224
+    """Side of the prepared images; a multiple of 32."""
+    profile: Literal["robust", "authors"] = "robust"
+    """robust: percentile window, inversion, whole field kept; authors: divide by the maximum, centre crop."""
+    manual: str = ""
+    """Records with hand-drawn masks to fine-tune on, e.g. source=montgomery; without it: the table's split
+    column, else a fifth of the patients that have masks."""
+    workers: NonNegative = 0
+    """Processes; 0: one a core."""
+    skip_bad: Flag[bool] = False
+    """Leave out images that cannot be used, and list them in skipped.csv."""
+    overwrite: Flag[bool] = False
+    """Replace what is in --out."""
+    quiet: Flag[bool] = False
+    """No progress bar."""
+
+
+@dataclass(frozen=True)
+class PreparePhantomOptions:
+    """Prepare procedural chest radiographs, with true counterfactuals."""
+
+    out: Path = Path("data/phantom")
+    """Folder of the prepared dataset."""
+    images: Count = 1000
+    """Images in the pretraining split; the manual split has 70."""
+    size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 64
+    """Side of the prepared images; a multiple of 32."""
+    seed: NonNegative = 0
+    workers: NonNegative = 0
+    """Processes; 0: one a core."""
+    overwrite: Flag[bool] = False
+    """Replace what is in --out."""
+    quiet: Flag[bool] = False
+    """No progress bar."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Measure a pretrained embedding: k-means purity, separation of the classes, linear pixel probe."""
+
+    run: str = "latest"
+    """Pretraining run."""
+    data: str = "auto"
+    """A prepared dataset, phantom, or auto: the one the run was pretrained on."""
+    where: str = ""
+    """Records to measure on; without it: the manual split."""
+    images: NonNegative = 0
+    """Measure on this many images at most, chosen by the seed; 0: all."""
+    clusters: NonNegative = 0
+    """Clusters of k-means; 0: the number of classes."""
+    seed: NonNegative = 0
+    out: Path | None = None
+    """Folder of the product; without it: runs/evaluate/<run>."""
+    overwrite: Flag[bool] = False
+    """Replace what is in --out."""
+    quiet: Flag[bool] = False
+    """No progress bar."""
+
+
+@dataclass(frozen=True)
+class ChromapOptions:
+    """Colour every pixel by its embedding: similar colours, similar embeddings."""
+
+    images: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Image files; without any: a record of the run's dataset and its counterfactuals."""
+    run: str = "latest"
+    """Pretraining run whose embedding is shown."""
+    record: str = ""
+    """Show this record (its image column) of the run's dataset, with its counterfactuals."""
+    space: Path | None = None
+    """Colour space saved by an earlier call (colour_space.safetensors): the same colours, and no UMAP."""
+    fit_pixels: Annotated[int, tyro.conf.arg(metavar="N")] = 2000
+    """Pixels that UMAP is fitted on; all others are placed between their neighbours."""
+    mode: Literal["value", "saturation"] = "value"
+    """What the radius becomes: the value (paper) or the saturation (authors' code)."""
+    alpha: Fraction = 0.5
+    """Opacity of the colours over the image."""
+    seed: NonNegative = 0
+    out: Path | None = None
+    """Folder of the product; without it: runs/chromap/<image>."""
+    overwrite: Flag[bool] = False
+    """Replace what is in --out."""
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Paired differences between two fine-tuning runs on the same cases."""
+
+    run: tyro.conf.Positional[str]
+    """Fine-tuning run."""
+    baseline: tyro.conf.Positional[str]
+    """Fine-tuning run that it is compared with."""

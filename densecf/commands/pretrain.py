@@ -1,0 +1,50 @@
+"""``densecf pretrain``: from options to a run folder with weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from densecf import runs
+from densecf.commands.datasets import choose_rows, open_dataset, with_masks
+from densecf.commands.options import PretrainOptions
+from densecf.config import to_dict
+from densecf.methods import METHODS
+from densecf.training.loop import CHECKPOINT
+
+
+def run_pretrain(options: PretrainOptions) -> Path:
+    """Pretrains, or continues to, and returns the run folder."""
+    from densecf.training.pretrain import pretrain
+
+    config, progress = options.config, not options.run.quiet
+    data = open_dataset(config.data, progress=progress)
+    rows = choose_rows(data, where=config.where, split="pretrain", exclude=config.exclude)
+    method = METHODS[config.method]
+    if method.needs_masks:
+        labelled = with_masks(data, rows)
+        if len(labelled) < len(rows):
+            print(f"{len(rows) - len(labelled)} of {len(rows)} records have no mask and are left out: {config.method} needs masks")
+        rows = labelled
+    init_from = runs.find_weights(options.init_from) if options.init_from else None
+    if options.run.resume:
+        out = runs.unfinished_run("pretrain", options.run.out)
+    else:
+        out = runs.start_run(
+            "pretrain",
+            options.run.name or config.method,
+            to_dict(config),
+            out=options.run.out,
+            overwrite=options.run.overwrite,
+            provenance={"dataset": str(data.path), "dataset_checksum": data.checksum, "init_from": options.init_from},
+        )
+    with runs.exclusive(out):
+        if options.run.resume and runs.is_finished(out):
+            print(f"Already finished: {out}")
+            return out
+        print(f"Pretraining {config.method} on {len(rows)} images of {data.path}")
+        facts = pretrain(config, data, rows, out, init_from=init_from, resume=options.run.resume, progress=progress)
+        runs.finish_run(out, "pretrain", **facts)
+        (out / CHECKPOINT).unlink(missing_ok=True)
+    print(f"{facts['steps']} steps over {facts['views']} views an image (counterfactuals: {facts['counterfactuals']})")
+    print(f"Run: {out}")
+    return out

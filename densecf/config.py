@@ -1,0 +1,213 @@
+"""Every option of every command, typed once: flags, help, YAML and validation all come from here.
+
+This file imports neither torch nor anything that does, so that ``densecf --help`` stays fast.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+from annotated_types import Ge, Gt, Interval
+
+from densecf.errors import ConfigError
+from densecf.methods import METHODS
+from densecf.views.parameters import ViewParameters
+
+PHANTOM = "phantom"
+"""The value of ``--data`` that means the embedded phantom."""
+
+Positive = Annotated[float, Gt(0)]
+Count = Annotated[int, Ge(1)]
+NonNegative = Annotated[int, Ge(0)]
+Fraction = Annotated[float, Interval(ge=0, le=1)]
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The U-Net (segmentation_models_pytorch) and the dense projection head."""
+
+    encoder: str = "resnet50"
+    """Encoder, by its name in segmentation_models_pytorch."""
+    decoder_channels: tuple[Count, Count, Count, Count, Count] = (1024, 512, 256, 128, 32)
+    """Decoder widths, coarse to fine; the last one is the width of the dense features."""
+    encoder_weights: Literal["none", "imagenet"] = "none"
+    """Start the encoder from ImageNet weights (downloaded by timm) or from random ones."""
+    projection_hidden: Count = 256
+    """Hidden width of the projection head."""
+    projection_dim: Count = 128
+    """Width of the embeddings that the loss compares."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with a linear warm-up and a cosine decay."""
+
+    lr: Positive = 3e-3
+    """Peak learning rate."""
+    min_lr: Annotated[float, Ge(0)] = 1e-6
+    """Learning rate at the end of the cosine."""
+    weight_decay: Annotated[float, Ge(0)] = 0.01
+    warmup: Fraction = 0.1
+    """Share of all steps spent on the linear warm-up (from a hundredth of the peak)."""
+    clip: Annotated[float, Ge(0)] = 1.0
+    """Gradient norm at which gradients are clipped; 0 switches clipping off."""
+
+
+@dataclass(frozen=True)
+class HardwareConfig:
+    """Where and how the training runs (Lightning)."""
+
+    accelerator: str = "auto"
+    """cpu, gpu, mps or auto."""
+    devices: Literal["auto"] | Count = "auto"
+    """Number of devices, or auto: every GPU, one process on a CPU."""
+    num_nodes: Count = 1
+    precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = "auto"
+    """auto: bf16-mixed where the hardware multiplies bfloat16 natively, else 32."""
+    workers: Annotated[int, Ge(-1)] = -1
+    """Loader processes a device; -1: what the machine has to spare; 0: load in the training process."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Pretrain a whole U-Net, pixel by pixel, with counterfactual views."""
+
+    method: Literal[tuple(METHODS)] = "s-mvd-cl"  # type: ignore[valid-type]
+    """What is contrasted with what (see the list below)."""
+    data: str = PHANTOM
+    """A prepared dataset (densecf data prepare ...), or phantom: the embedded one."""
+    counterfactuals: str = "auto"
+    """Stored counterfactuals to use as views, by their source (e.g. truth); none: augmented views of the
+    real image only; auto: the dataset's only source."""
+    where: str = ""
+    """Records to pretrain on, e.g. scanner=A,age>=18; without it: the pretraining split."""
+    exclude: str = ""
+    """Records to leave out, with all other images of the same patients, e.g. source=montgomery."""
+    epochs: Count = 20
+    batch_size: Count = 8
+    """Images a step and a device; each gives several views."""
+    accumulate: Count = 1
+    """Steps whose gradients are added up before the weights change."""
+    points: Annotated[int, Ge(2)] = 1000
+    """Pixels sampled a view."""
+    temperature: Positive = 0.1
+    """Similarities are divided by this (the authors use 0.7)."""
+    direction_reduction: Literal["mean", "sum"] = "mean"
+    """How the two directions of a dual method are joined: the paper averages, the authors' code sums."""
+    seed: NonNegative = 0
+    monitor_every: Annotated[float, Ge(0)] = 1.0
+    """Epochs between k-means purity and linear pixel probe; 0 switches both off."""
+    checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
+    """Minutes between checkpoints to resume from; 0: one after every step."""
+    views: ViewParameters = field(default_factory=ViewParameters)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Fine-tune on hand-drawn masks in patient-grouped folds, and measure on the held-out fold."""
+
+    pretrained: Annotated[str, tyro.conf.arg(name="from")] = "latest"
+    """Pretraining run (its folder, or its name under runs/pretrain), latest, or none: random weights."""
+    data: str = "auto"
+    """A prepared dataset, phantom, or auto: the one the pretraining run used."""
+    where: str = ""
+    """Records to fine-tune on, e.g. source=montgomery; without it: the manual split."""
+    folds: Annotated[int, Ge(2)] = 5
+    folds_file: str = ""
+    """Folds saved by an earlier run (folds.json), to compare runs on the same ones."""
+    train_cases: NonNegative = 0
+    """Masks to train on in each fold (patients are kept whole); 0: all of them."""
+    epochs: Count = 100
+    batch_size: Count = 6
+    loss: Literal["ce", "dice-ce"] = "ce"
+    """Cross-entropy, or cross-entropy plus soft Dice."""
+    seed: NonNegative = 0
+    checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
+    """Minutes between checkpoints to resume from; 0: one after every step."""
+    views: ViewParameters = field(default_factory=lambda: ViewParameters(scale=(0.2, 1.0), solarize_prob=0.0))
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Network for --from none; a pretraining run brings its own."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+
+
+SMALL_MODEL = ModelConfig(encoder="resnet18", decoder_channels=(128, 64, 64, 32, 32))
+
+PRETRAIN_PRESETS: dict[str, PretrainConfig] = {
+    "default": PretrainConfig(),
+    # Sized so that the demo finishes on two CPU cores.
+    "embedded": PretrainConfig(
+        epochs=5, batch_size=8, points=256, model=SMALL_MODEL, optim=OptimConfig(lr=1e-3), checkpoint_minutes=1.0
+    ),
+    # The authors' code where it departs from the paper and the numbers depend on it.
+    "authors": PretrainConfig(
+        temperature=0.7,
+        direction_reduction="sum",
+        views=ViewParameters(solarize_anchor=False),
+        model=ModelConfig(encoder_weights="imagenet"),
+        optim=OptimConfig(warmup=0.25),
+    ),
+}
+FINETUNE_PRESETS: dict[str, FinetuneConfig] = {
+    "default": FinetuneConfig(),
+    "embedded": FinetuneConfig(epochs=40, batch_size=8, model=SMALL_MODEL, optim=OptimConfig(lr=1e-3)),
+    "authors": FinetuneConfig(optim=OptimConfig(clip=250.0, warmup=0.05)),
+}
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The config as plain YAML-able values (tuples become lists)."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return str(value) if isinstance(value, Path) else value
+
+    return plain(dataclasses.asdict(config))
+
+
+def from_dict(kind: type[Config], values: dict[str, Any], source: str) -> Config:
+    """Builds a config and checks types, ranges and unknown names.
+
+    Raises:
+        ConfigError: naming ``source`` and listing every mistake at once.
+    """
+    from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+    strict = with_config(ConfigDict(extra="forbid"))
+    for nested in (ModelConfig, OptimConfig, HardwareConfig, ViewParameters, kind):
+        strict(nested)
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        raise ConfigError(f"{source}: {len(lines)} option(s) do not fit:\n" + "\n".join(lines)) from None
+
+
+def load_yaml(kind: type[Config], path: Path) -> Config:
+    """Reads a config file; fields it leaves out keep their defaults.
+
+    Raises:
+        ConfigError: when the file is missing, is no YAML mapping, or does not fit.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a YAML file ({error})") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected a mapping of options, found {type(values).__name__}")
+    return from_dict(kind, values, str(path))

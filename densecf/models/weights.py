@@ -1,0 +1,184 @@
+"""Weights on disk: safetensors that carry what is needed to rebuild the network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import segmentation_models_pytorch as smp
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from densecf.errors import CheckpointError
+from densecf.files import atomic_path
+from densecf.models.heads import projection_head
+from densecf.models.unet import MEAN, STD, build_unet
+
+WEIGHTS = "weights.safetensors"
+HEAD = "head.safetensors"
+_FORMAT = "densecf-1"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A pretrained network as loaded from a run folder or a weights file.
+
+    Attributes:
+        path: where it came from.
+        model: the U-Net, in eval mode.
+        head: the projection head, ``(..., C) -> (..., D)``; None when the run has none.
+        meta: what the weights file says of itself (encoder, decoder_channels, class_names, method, ...).
+    """
+
+    path: Path
+    model: smp.Unet
+    head: nn.Module | None
+    meta: dict[str, Any]
+
+
+def save_weights(model: smp.Unet, path: Path, meta: dict[str, Any]) -> None:
+    """Writes the U-Net atomically; keys are those of segmentation_models_pytorch."""
+    _save(model.state_dict(), path, {"normalisation": {"mean": MEAN, "std": STD}, "in_channels": 1, **meta})
+
+
+def save_head(head: nn.Module, path: Path, meta: dict[str, Any]) -> None:
+    """Writes the projection head atomically."""
+    _save(head.state_dict(), path, meta)
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of a weights file.
+
+    Raises:
+        CheckpointError: when the file is missing, is not safetensors, or was not written by densecf.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = (file.metadata() or {}).get("densecf")
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such weights file") from None
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a safetensors file ({error})") from None
+    try:
+        facts = json.loads(meta or "")
+        if facts["format"] != _FORMAT:
+            raise CheckpointError(f"{path}: weights format {facts['format']!r}, this version reads {_FORMAT!r}")
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(f"{path}: safetensors, but not written by densecf (its metadata has no densecf entry)") from None
+    return tensors, facts
+
+
+def load_run(path: str | Path) -> Run:
+    """Loads a pretraining run for looking at: network and projection head, in eval mode.
+
+    Args:
+        path: a run folder or its ``weights.safetensors``.
+
+    Raises:
+        CheckpointError: naming the file and what does not fit, key by key.
+    """
+    file = _weights_file(Path(path))
+    tensors, meta = read_weights(file)
+    model = _rebuild(meta, file)
+    _load_exactly(model, tensors, file)
+    head_file, head = file.with_name(HEAD), None
+    if head_file.is_file():
+        head_tensors, head_meta = read_weights(head_file)
+        head = projection_head(int(meta["decoder_channels"][-1]), int(head_meta["hidden"]), int(head_meta["dim"]))
+        _load_exactly(head, head_tensors, head_file)
+        head.eval()
+    return Run(file.parent, model.eval(), head, meta)
+
+
+def load_pretrained(path: str | Path, *, classes: int | None = None) -> smp.Unet:
+    """The pretrained ``smp.Unet`` ready to fine-tune: encoder and decoder loaded, new segmentation head.
+
+    Args:
+        path: a run folder (``runs/pretrain/latest``) or a ``weights.safetensors``.
+        classes: output channels; the number of classes of the pretraining data when left out.
+
+    Returns:
+        The model in train mode. It expects images as ``(x - 0.485) / 0.229`` of grey levels in [0, 1].
+
+    Raises:
+        CheckpointError: naming the file and what does not fit, key by key.
+    """
+    file = _weights_file(Path(path))
+    model = _rebuild(read_weights(file)[1], file, classes)
+    load_into(model, file)
+    return model.train()
+
+
+def load_into(model: smp.Unet, path: str | Path) -> None:
+    """Loads encoder and decoder into a network that exists; its segmentation head stays as it is.
+
+    Raises:
+        CheckpointError: naming the file and what does not fit, key by key.
+    """
+    file = _weights_file(Path(path))
+    tensors, _ = read_weights(file)
+    body = {key: value for key, value in tensors.items() if not key.startswith("segmentation_head.")}
+    own_head = {f"segmentation_head.{key}": value for key, value in model.segmentation_head.state_dict().items()}
+    _load_exactly(model, body | own_head, file)
+
+
+def encoder_state_dict(path: str | Path, *, in_channels: int = 1) -> dict[str, Tensor]:
+    """The encoder alone, under the names that timm and torchvision use.
+
+    ``timm.create_model("resnet50", in_chans=1, num_classes=0).load_state_dict(encoder_state_dict(run))`` and
+    ``torchvision.models.resnet50().load_state_dict(encoder_state_dict(run, in_channels=3), strict=False)``.
+
+    Args:
+        path: a run folder or its ``weights.safetensors``.
+        in_channels: 1, or more: the first convolution is then spread so that a grey image repeated over the
+            channels gives the same features.
+    """
+    tensors, _ = read_weights(_weights_file(Path(path)))
+    encoder = {key.removeprefix("encoder."): value for key, value in tensors.items() if key.startswith("encoder.")}
+    first = next(key for key, value in encoder.items() if value.ndim == 4)
+    encoder[first] = encoder[first].repeat(1, in_channels, 1, 1) / in_channels
+    return encoder
+
+
+def describe_mismatch(model: nn.Module, tensors: dict[str, Tensor]) -> list[str]:
+    """One line for each key that differs: missing, unexpected, or of another shape."""
+    own = model.state_dict()
+    lines = [f"{key}: in the network, not in the file" for key in own if key not in tensors]
+    lines += [f"{key}: in the file, not in the network" for key in tensors if key not in own]
+    lines += [
+        f"{key}: {tuple(tensors[key].shape)} in the file -> {tuple(own[key].shape)} in the network"
+        for key in own
+        if key in tensors and own[key].shape != tensors[key].shape
+    ]
+    return lines
+
+
+def _save(state: dict[str, Tensor], path: Path, meta: dict[str, Any]) -> None:
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"densecf": json.dumps({"format": _FORMAT, **meta})})
+
+
+def _weights_file(path: Path) -> Path:
+    return path / WEIGHTS if path.is_dir() else path
+
+
+def _rebuild(meta: dict[str, Any], file: Path, classes: int | None = None) -> smp.Unet:
+    try:
+        return build_unet(meta["encoder"], meta["decoder_channels"], classes=classes or int(meta["classes"]))
+    except KeyError as error:
+        raise CheckpointError(f"{file}: no U-Net of densecf (its metadata lacks {error})") from None
+
+
+def _load_exactly(model: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
+    lines = describe_mismatch(model, tensors)
+    if lines:
+        more = f"\n  and {len(lines) - 20} more" if len(lines) > 20 else ""
+        raise CheckpointError(f"{file}: does not fit the network it names:\n  " + "\n  ".join(lines[:20]) + more)
+    with torch.no_grad():
+        model.load_state_dict(tensors)

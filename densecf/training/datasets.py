@@ -1,0 +1,134 @@
+"""Records of a prepared dataset as training samples: views, sampled points and their ids.
+
+Every sample is a pure function of (seed, epoch, row): it does not depend on which process loads it, or when.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from densecf.data.prepared import PreparedDataset
+from densecf.errors import DataError
+from densecf.methods import Method
+from densecf.views.correspondences import sample_correspondences
+from densecf.views.geometry import IGNORE
+from densecf.views.multiview import MultiView, view_seed
+from densecf.views.parameters import ViewParameters
+from densecf.views.sampling import labels_at
+
+BACKGROUND = 0
+
+
+def choose_counterfactuals(data: PreparedDataset, wanted: str, method: Method) -> tuple[str, tuple[str, ...]]:
+    """Which stored counterfactuals become views: (source, names); ("", ()) for none.
+
+    Args:
+        wanted: a source, "auto" or "none".
+
+    Raises:
+        DataError: when the dataset does not hold what is wanted; the message says what it holds.
+    """
+    if wanted == "none" or not method.counterfactuals:
+        return "", ()
+    held = data.counterfactuals
+    if wanted == "auto" and len(held) == 1:
+        wanted = next(iter(held))
+    if wanted in held:
+        return wanted, tuple(held[wanted])
+    if not held:
+        raise DataError(
+            f"{data.path}: holds no counterfactuals, and this method contrasts them; "
+            "--counterfactuals none contrasts augmented views of the real images instead"
+        )
+    raise DataError(f"{data.path}: name one of its counterfactual sources with --counterfactuals: {', '.join(held)}, or none")
+
+
+class ViewDataset(Dataset):
+    """(epoch, row) -> the views of one record: images, masks, affines.
+
+    Args:
+        data: the prepared dataset.
+        parameters: how views are drawn.
+        counterfactuals: (source, names) of the stored counterfactuals; each name is a view.
+        augmentations: augmented views of the real image, at least one: the anchor.
+        seed: decides every draw.
+    """
+
+    def __init__(
+        self,
+        data: PreparedDataset,
+        parameters: ViewParameters,
+        *,
+        counterfactuals: tuple[str, tuple[str, ...]] = ("", ()),
+        augmentations: int = 1,
+        seed: int = 0,
+    ):
+        self.data, self.seed, self.augmentations = data, seed, augmentations
+        self.source, self.names = counterfactuals
+        self.make_views = MultiView(data.size, parameters, flip_pairs(data.class_names))
+
+    @property
+    def num_views(self) -> int:
+        return self.augmentations + len(self.names)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        epoch, row = key
+        images = [self.data.image(row)] * self.augmentations
+        images += [self.data.counterfactual(self.source, name, row) for name in self.names]
+        seeds = tuple(view_seed(self.seed, epoch, row, view) for view in range(self.num_views))
+        return self.make_views(images, self.data.mask(row), seeds)
+
+
+class ContrastDataset(Dataset):
+    """(epoch, row) -> what one step of the contrastive methods needs of a record.
+
+    Returns a dict: ``images`` (V, 1, H, W); for "multi" pairing ``points`` (V, N, 2), ``ids`` and ``query``
+    (V, N); for "dual" pairing the same with (P, 2, N, ...) in front, one pair of anchor and target for each
+    target view. Points lie in the field of view that the views of a pair (all views, for "multi") share. A
+    negative id marks a point that takes no part; ``query`` is False where a point is a key only.
+    """
+
+    def __init__(self, views: ViewDataset, method: Method, num_points: int):
+        self.views, self.method, self.num_points = views, method, num_points
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+        epoch, row = key
+        sample = self.views[key]
+        generator = torch.Generator().manual_seed(view_seed(self.views.seed, epoch, row, self.views.num_views))
+        groups = pair_views(sample["affines"], self.method.pairing)  # (G, v, 3, 3)
+        points, valid = sample_correspondences(groups, self.views.data.size, self.num_points, generator)
+        valid = valid[:, None].expand(points.shape[:-1])
+        if self.method.same == "location":
+            ids = (row * self.num_points + torch.arange(self.num_points)).expand(valid.shape)
+            query = valid
+        else:
+            masks = pair_views(sample["masks"], self.method.pairing)  # (G, v, H, W)
+            labels = labels_at(masks.flatten(0, 1), points.flatten(0, 1)).view(valid.shape).long()
+            valid = valid & (labels != IGNORE)
+            ids, query = labels, valid & (labels != BACKGROUND)
+        tensors = {"points": points.float(), "ids": torch.where(valid, ids, -1), "query": query}
+        if self.method.pairing == "multi":
+            tensors = {name: value[0] for name, value in tensors.items()}
+        return {"images": sample["images"], **tensors}
+
+
+def pair_views(per_view: Tensor, pairing: str) -> Tensor:
+    """Groups the views that are compared: (V, ...) -> (1, V, ...) for "multi", (V - 1, 2, ...) for "dual"."""
+    if pairing == "multi":
+        return per_view[None]
+    anchor = per_view[:1].expand(len(per_view) - 1, *per_view.shape[1:])
+    return torch.stack([anchor, per_view[1:]], dim=1)
+
+
+def flip_pairs(class_names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    """Classes that a mirrored image swaps: those whose names differ only in left_ and right_."""
+    place = {name: index for index, name in enumerate(class_names)}
+    return tuple(
+        (index, place["right_" + name.removeprefix("left_")])
+        for name, index in place.items()
+        if name.startswith("left_") and "right_" + name.removeprefix("left_") in place
+    )

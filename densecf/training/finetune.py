@@ -1,0 +1,219 @@
+"""Fine-tuning on hand-drawn masks: patient-grouped folds, last epoch, measured on the held-out fold.
+
+    densecf finetune --folds 5                               # from the latest pretraining run
+    densecf finetune --folds 5 --from none                   # the baseline: random weights
+    densecf finetune --data data/lungs --where source=montgomery --train-cases 20
+
+Nothing is selected on the held-out fold: it is predicted once, after the last step.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import segmentation_models_pytorch as smp
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torch.nn import functional as F
+
+from densecf.config import FinetuneConfig, ModelConfig
+from densecf.data.prepared import PreparedDataset
+from densecf.data.splits import Folds, limit_cases
+from densecf.evaluation.comparison import compare_cases
+from densecf.evaluation.segmentation import case_columns, case_metrics, summarise
+from densecf.evaluation.tables import summary_markdown
+from densecf.files import atomic_path, write_json_atomic, write_text_atomic
+from densecf.models.embed import predict_masks
+from densecf.models.unet import build_unet, normalise
+from densecf.models.weights import WEIGHTS, load_pretrained, save_weights
+from densecf.training.datasets import ViewDataset
+from densecf.training.loop import CHECKPOINT, LOG_EVERY, check_finite, fit, world_size
+from densecf.training.logs import report
+from densecf.training.optim import make_optimizer
+from densecf.training.sampler import StepPlan
+from densecf.views.geometry import IGNORE
+from densecf.visualization.overlays import save_overlays
+
+CASES = "cases.csv"
+SUMMARY = "summary.json"
+PREDICTIONS = "predictions.npy"
+
+
+def finetune(
+    config: FinetuneConfig,
+    data: PreparedDataset,
+    folds: Folds,
+    out: Path,
+    *,
+    pretrained: Path | None,
+    resume: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Trains and tests one network a fold; writes cases, summary, predictions, weights and pictures into ``out``.
+
+    Args:
+        folds: who is held out when; rows of ``data``.
+        pretrained: run folder or weights file to start from; None for random weights.
+        resume: finished folds are kept, the interrupted one continues from its checkpoint.
+
+    Returns:
+        The summary (see `densecf.evaluation.segmentation.summarise`).
+    """
+    tables = []
+    for number in range(len(folds)):
+        folder = out / "folds" / str(number)
+        if not (resume and (folder / CASES).is_file()):
+            folder.mkdir(parents=True, exist_ok=True)
+            run_fold(config, data, folds, number, folder, pretrained=pretrained, resume=resume, progress=progress)
+        tables.append(pd.read_csv(folder / CASES, dtype={"case": str, "patient_id": str}))
+    cases = pd.concat(tables, ignore_index=True)
+    summary = summarise(cases)
+    with atomic_path(out / CASES) as temporary:
+        cases.to_csv(temporary, index=False)
+    write_json_atomic(out / SUMMARY, summary)
+    write_text_atomic(out / "summary.md", summary_markdown(summary, f"Fine-tuned from {pretrained or 'random weights'}"))
+    save_overlays(out / "overlays.png", cases, _CaseLoader(data, folds, out))
+    return summary
+
+
+def run_fold(
+    config: FinetuneConfig,
+    data: PreparedDataset,
+    folds: Folds,
+    number: int,
+    out: Path,
+    *,
+    pretrained: Path | None,
+    resume: bool,
+    progress: bool,
+) -> None:
+    """Trains on all folds but ``number`` and tests on it; ``cases.csv``, written last, says that it is done."""
+    train, test = folds.train_rows(number), folds.test_rows(number)
+    if config.train_cases:
+        train = limit_cases(train, config.train_cases, config.seed, data.records)
+    plan = StepPlan(tuple(train), config.batch_size, config.epochs, seed=config.seed, world=world_size(config.hardware))
+    torch.manual_seed(config.seed)  # the weights that pretraining does not bring
+    if pretrained is None:
+        unet = fresh_unet(config.model, len(data.class_names))
+    else:
+        unet = load_pretrained(pretrained, classes=len(data.class_names))
+    module = Segmenter(unet, config, plan.updates)
+    dataset = ViewDataset(data, config.views, seed=config.seed)
+    fit(
+        module,
+        dataset,
+        plan,
+        out,
+        hardware=config.hardware,
+        title=f"fold {number + 1}/{len(folds)}",
+        pixels_per_record=data.size**2,
+        clip=config.optim.clip,
+        checkpoint_minutes=config.checkpoint_minutes,
+        resume=resume,
+        progress=progress,
+    )
+    if not module.trainer.is_global_zero:
+        return
+    predictions = predict_masks(unet.eval(), [data.image(row) for row in test])
+    with atomic_path(out / PREDICTIONS) as temporary:
+        np.save(temporary, predictions)
+    save_weights(unet, out / WEIGHTS, network_facts(unet, config, pretrained, data))
+    with atomic_path(out / CASES) as temporary:
+        measure(data, test, predictions, number).to_csv(temporary, index=False)
+    (out / CHECKPOINT).unlink(missing_ok=True)
+
+
+def measure(data: PreparedDataset, rows: list[int], predictions: np.ndarray, fold: int) -> pd.DataFrame:
+    """One row a case: who it is, and how well each lung was found."""
+    cases = []
+    for row, prediction in zip(rows, predictions, strict=True):
+        record = data.records.iloc[row]
+        facts = {
+            "case": record["image"],
+            "patient_id": record["patient_id"],
+            "fold": fold,
+            "pleural_effusion": record.get("pleural_effusion", np.nan),
+        }
+        cases.append(facts | case_metrics(prediction, data.mask(row), data.class_names, record.get("pixel_spacing", np.nan)))
+    return pd.DataFrame(cases)[case_columns(data.class_names)]
+
+
+def fresh_unet(model: ModelConfig, classes: int) -> smp.Unet:
+    """A U-Net as configured, without pretraining of ours."""
+    weights = None if model.encoder_weights == "none" else model.encoder_weights
+    return build_unet(model.encoder, model.decoder_channels, classes=classes, encoder_weights=weights)
+
+
+def network_facts(unet: smp.Unet, config: FinetuneConfig, pretrained: Path | None, data: PreparedDataset) -> dict[str, Any]:
+    """What a fine-tuned weights file says of itself."""
+    if pretrained is None:
+        encoder, channels = config.model.encoder, list(config.model.decoder_channels)
+    else:
+        from densecf.models.weights import read_facts
+
+        facts = read_facts(pretrained)
+        encoder, channels = facts["encoder"], facts["decoder_channels"]
+    return {
+        "method": "finetune",
+        "encoder": encoder,
+        "decoder_channels": channels,
+        "classes": len(data.class_names),
+        "class_names": list(data.class_names),
+        "size": data.size,
+        "profile": data.meta.get("profile", ""),
+    }
+
+
+class Segmenter(LightningModule):
+    """A U-Net trained with cross-entropy, or cross-entropy plus soft Dice; pixels outside the image do not count."""
+
+    def __init__(self, unet: smp.Unet, config: FinetuneConfig, updates: int):
+        super().__init__()
+        self.unet, self.config, self.updates = unet, config, updates
+        self.dice = smp.losses.DiceLoss("multiclass", ignore_index=IGNORE) if config.loss == "dice-ce" else None
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        logits = self.unet(normalise(batch["images"][:, 0].to(memory_format=torch.channels_last))).float()
+        truth = batch["masks"][:, 0].long()
+        loss = F.cross_entropy(logits, truth, ignore_index=IGNORE)
+        if self.dice is not None:
+            loss = loss + self.dice(logits, truth)
+        if batch_idx % LOG_EVERY == 0:
+            check_finite(loss.detach(), batch_idx)
+            report(self, batch_idx, {"loss": loss.detach()})
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        return make_optimizer(self.parameters(), self.config.optim, self.updates)
+
+
+class _CaseLoader:
+    """Case name -> image, truth and prediction, for the pictures."""
+
+    def __init__(self, data: PreparedDataset, folds: Folds, out: Path):
+        self.data, self.out = data, out
+        self.where = {
+            data.records.iloc[row]["image"]: (row, number, place)
+            for number in range(len(folds))
+            for place, row in enumerate(folds.test_rows(number))
+        }
+
+    def __call__(self, case: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        row, number, place = self.where[case]
+        predictions = np.load(self.out / "folds" / str(number) / PREDICTIONS, mmap_mode="r", allow_pickle=False)
+        return self.data.image(row), self.data.mask(row), np.array(predictions[place])
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    return json.loads((run / SUMMARY).read_text(encoding="utf-8"))
+
+
+def compare_runs(run: Path, baseline: Path) -> list:
+    """Paired differences, run minus baseline, over the cases of two fine-tuning runs."""
+    kind = {"case": str, "patient_id": str}
+    return compare_cases(pd.read_csv(run / CASES, dtype=kind), pd.read_csv(baseline / CASES, dtype=kind))

@@ -1,0 +1,175 @@
+"""The training loop that every command shares: Lightning, one pass over all steps, resumable anywhere.
+
+The whole training is one Lightning epoch of ``StepPlan.steps`` batches. What a step sees depends on its number
+alone, so a training resumed from any checkpoint equals one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader, Dataset
+
+from densecf.config import HardwareConfig
+from densecf.errors import CheckpointError, DensecfError
+from densecf.training.logs import METRICS, JsonlLogger, ProgressBar, forget_after
+from densecf.training.sampler import StepPlan, StepSampler
+
+CHECKPOINT = "checkpoint.ckpt"
+LOG_EVERY = 10
+"""Steps between two lines of metrics; the first step is always logged."""
+
+
+def fit(
+    module: LightningModule,
+    dataset: Dataset,
+    plan: StepPlan,
+    out: Path,
+    *,
+    hardware: HardwareConfig,
+    title: str,
+    pixels_per_record: int,
+    clip: float,
+    checkpoint_minutes: float,
+    callbacks: Sequence[Callback] = (),
+    resume: bool = False,
+    progress: bool = True,
+) -> None:
+    """Trains ``module`` on the steps of ``plan``; with ``resume``, from the checkpoint in ``out`` if there is one.
+
+    Args:
+        module: gives ``training_step`` and ``configure_optimizers``.
+        dataset: maps (epoch, row) to one record's tensors.
+        plan: what each step sees.
+        out: folder for the checkpoint, ``metrics.jsonl`` and TensorBoard files.
+        hardware: devices, precision, loader processes.
+        title: name in front of the progress bar.
+        pixels_per_record: pixels that a record brings to the loss, for the bar's rate.
+        clip: gradient norm to clip at, 0 for none.
+        checkpoint_minutes: time between checkpoints.
+        callbacks: more Lightning callbacks.
+        resume: continue an interrupted training.
+        progress: show the bar.
+
+    Raises:
+        CheckpointError: when the checkpoint cannot be read.
+        DensecfError: when the loss is no longer finite, or the disk is full.
+    """
+    checkpoint = out / CHECKPOINT
+    resuming = resume and checkpoint.is_file()
+    start = _steps_done(checkpoint) * plan.accumulate if resuming else 0
+    forget_after(out / METRICS, start)
+    _quiet_lightning()
+    bar = [ProgressBar(title, pixels_per_record * plan.records_per_step)] if progress else []
+    trainer = Trainer(
+        accelerator=hardware.accelerator,
+        devices=hardware.devices,
+        num_nodes=hardware.num_nodes,
+        precision=resolve_precision(hardware),
+        max_epochs=1,
+        accumulate_grad_batches=plan.accumulate,
+        gradient_clip_val=clip or None,
+        logger=[JsonlLogger(out / METRICS), TensorBoardLogger(out, name="", version="tensorboard")],
+        callbacks=[Checkpoints(checkpoint, checkpoint_minutes), *callbacks, *bar],
+        log_every_n_steps=1,
+        enable_checkpointing=False,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        sync_batchnorm=True,
+    )
+    workers = loader_workers(hardware)
+    loader = DataLoader(
+        dataset,
+        batch_sampler=StepSampler(plan, start, trainer.global_rank),
+        num_workers=workers,
+        pin_memory=trainer.accelerator.__class__.__name__ == "CUDAAccelerator",
+        persistent_workers=workers > 0,
+    )
+    module.to(memory_format=torch.channels_last)
+    try:
+        trainer.fit(module, loader, ckpt_path=checkpoint if resuming else None, weights_only=True)
+    except OSError as error:
+        raise DensecfError(f"{out}: cannot be written ({error.strerror}); free some space and continue with --resume") from error
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def resolve_precision(hardware: HardwareConfig) -> Any:
+    """"auto" becomes bf16-mixed where bfloat16 is multiplied natively (Ampere and later, AMX), else 32."""
+    if hardware.precision != "auto":
+        return hardware.precision
+    on_gpu = hardware.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    native = torch.cuda.is_bf16_supported() if on_gpu else getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    return "bf16-mixed" if native else "32"
+
+
+def loader_workers(hardware: HardwareConfig) -> int:
+    """Loader processes: as asked, or what is left beside the training processes."""
+    if hardware.workers >= 0:
+        return hardware.workers
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, cores // 2) if torch.cuda.is_available() else min(4, cores // 2)
+
+
+def world_size(hardware: HardwareConfig) -> int:
+    """Processes that will train together, as Lightning will start them."""
+    if hardware.devices != "auto":
+        return hardware.devices * hardware.num_nodes
+    on_gpu = hardware.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return (torch.cuda.device_count() if on_gpu else 1) * hardware.num_nodes
+
+
+def check_finite(loss: torch.Tensor, step: int) -> None:
+    """Raises when the loss is not a number: going on would only spoil the weights. A host sync: for logged steps."""
+    if not torch.isfinite(loss):
+        raise DensecfError(
+            f"the loss is {loss.item()} at step {step}: lower --optim.lr, or use --hardware.precision 32; "
+            "the last checkpoint is kept"
+        )
+
+
+class Checkpoints(Callback):
+    """Saves everything needed to go on, every few minutes, replacing the file only once it is whole."""
+
+    def __init__(self, path: Path, minutes: float):
+        self.path, self.seconds = path, 60 * minutes
+        self.last = time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if not stepped or batch_idx + 1 == trainer.num_training_batches:
+            return
+        due = time.monotonic() - self.last >= self.seconds
+        if trainer.world_size > 1:  # the clocks differ: the first rank decides
+            due = trainer.strategy.broadcast(due)
+        if due:
+            temporary = self.path.with_suffix(".tmp")
+            trainer.save_checkpoint(temporary, weights_only=False)
+            if trainer.is_global_zero:
+                os.replace(temporary, self.path)
+            self.last = time.monotonic()
+
+
+def _steps_done(checkpoint: Path) -> int:
+    try:
+        return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise CheckpointError(f"{checkpoint}: cannot be read ({error}); start again with --overwrite") from None
+
+
+def _quiet_lightning() -> None:
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
+    warnings.filterwarnings("ignore", message=".*treespec.*")
