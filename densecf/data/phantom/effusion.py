@@ -1,0 +1,51 @@
+"""Pleural fluid: where it stands and how much of the lung's air it hides. The lung's true outline does not move."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from densecf.data.phantom.anatomy import Anatomy, Frame, Lungs
+from densecf.data.phantom.fields import edge, soft
+from densecf.data.phantom.scm import Noise, effusion_side
+
+
+@dataclass(frozen=True)
+class Fluid:
+    """How much of the lung's air is gone: pairs (right, left) of (size, size) in [0, 1]."""
+
+    cover: tuple[np.ndarray, np.ndarray]
+
+
+def fluid_level(noise: Noise, side: int) -> float:
+    """Height of the fluid as a fraction of the lung's height, from blunting (0.1) to two thirds."""
+    u = noise.uniform("effusion_left" if side else "effusion_right")
+    return 0.10 + 0.50 * u**1.15
+
+
+def fluid(a: Anatomy, noise: Noise, lungs: Lungs, f: Frame, present: int) -> Fluid | None:
+    """Fluid of a record, or None without effusion.
+
+    The upper border is a meniscus: concave, climbing along the lateral wall and a little along the heart, with a thin
+    layer of fluid and squeezed lung above it.
+    """
+    if not present:
+        return None
+    where = effusion_side(noise)
+    covers = []
+    for side, name in enumerate(("right", "left")):
+        if where not in (name, "both"):
+            covers.append(np.zeros_like(f.x))
+            continue
+        bottom = a.dome[side] + a.dome_drop[side]
+        height = bottom - fluid_level(noise, side) * (bottom - a.apex[side])
+        climb = 0.100 + 0.028 * noise["meniscus_left" if side else "meniscus_right"]
+        wall = np.clip(lungs.cage[side], 0.0, None)
+        inner = np.clip(np.maximum(-np.maximum(lungs.heart, lungs.mediastinum), 0.0), 0.0, None)
+        surface = np.float32(height) - np.float32(climb) * np.exp(wall * (-1.0 / 0.065))
+        surface = surface - np.float32(0.22 * climb) * np.exp(inner * (-1.0 / 0.045))
+        depth = f.y - surface
+        sharp = edge(f.px, 0.007 + 0.006 * noise.uniform("fluid_edge_left" if side else "fluid_edge_right"))
+        full = soft(depth, sharp)
+        haze = (0.16 + 0.14 * noise.uniform("haze")) * np.exp(np.clip(-depth, 0.0, None) * (-1.0 / 0.06))
+        covers.append(np.clip(full + (1.0 - full) * haze, 0.0, 1.0))
+    return Fluid((covers[0], covers[1]))

@@ -1,0 +1,130 @@
+"""The phantom's structural causal model: parents, exogenous noise, interventions.
+
+    sex, age, scanner  ->  pleural_effusion (age only)  ->  image = render(parents, noise)
+
+A record's noise is drawn once, all of it, whatever its parents are: an intervention changes the parents and nothing
+else, so the rendered counterfactual is the true one (abduction is exact because the noise is known).
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+SCANNERS = ("Aurora DR", "Borealis CR")
+SEXES = ("M", "F")
+SIDES = ("left", "right", "both")
+
+# Drawn once a patient: the body. New names go at the end, or every existing patient changes.
+BODY = (
+    "thorax_width", "thorax_height", "thorax_depth", "thorax_taper", "apex_height", "apex_place", "lung_asymmetry",
+    "fat", "neck", "shoulder_slope", "shoulder_width", "arm_angle",
+    "heart_size", "heart_place", "heart_tilt", "heart_shape", "aorta", "mediastinum", "pulmonary_trunk",
+    "rib_slope", "rib_width", "rib_start", "rib_spacing", "bone_density", "clavicle_slope", "clavicle_place",
+    "scapula", "spine_bend", "vertebra", "dome_right", "dome_gap", "dome_curve_right", "dome_curve_left",
+    "angle_right", "angle_left", "breast_size", "breast_place", "breast_asymmetry", "hilum_right", "hilum_left",
+    "vessels", "cartilage",
+)  # fmt: skip
+
+# Drawn once an image: how the patient stood and breathed, the fluid of that day, the exposure.
+VISIT = (
+    "inspiration", "tilt", "off_centre_x", "off_centre_y", "zoom", "axial_rotation", "stomach", "stomach_place",
+    "stomach_level", "bowel", "effusion_side", "effusion_right", "effusion_left", "meniscus_right", "meniscus_left",
+    "fluid_edge_right", "fluid_edge_left", "haze", "exposure", "contrast", "collimation_left", "collimation_right",
+    "collimation_top", "collimation_bottom", "marker_x", "marker_y", "marker_angle", "clutter",
+    "silver_bias", "silver_jitter", "silver_smooth", "silver_defect", "silver_defect_side", "silver_defect_size",
+    "silver_fluid", "silver_rating",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Parents:
+    """The variables one can intervene on. `scanner` is one of SCANNERS, `sex` "M" or "F", `pleural_effusion` 0 or 1."""
+
+    sex: str
+    age: float
+    scanner: str
+    pleural_effusion: int
+
+    def __post_init__(self) -> None:
+        if self.sex not in SEXES or self.scanner not in SCANNERS or self.pleural_effusion not in (0, 1):
+            raise ValueError(f"no such parents: {self}; sex {SEXES}, scanner {SCANNERS}, pleural_effusion 0 or 1")
+        if not 0 <= self.age <= 120:
+            raise ValueError(f"age {self.age} is outside 0 to 120 years")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Exogenous noise of one record.
+
+    Attributes:
+        body: standard normal draws of the patient, clipped at 2.5, by the names in BODY.
+        visit: the same for the image, by the names in VISIT.
+        body_seed: seeds the patient's fine structure (vessel tree, rib jitter).
+        visit_seed: seeds the image's fields (parenchyma, quantum noise).
+    """
+
+    body: dict[str, float]
+    visit: dict[str, float]
+    body_seed: int
+    visit_seed: int
+
+    def __getitem__(self, name: str) -> float:
+        return self.body[name] if name in self.body else self.visit[name]
+
+    def uniform(self, name: str) -> float:
+        """The same draw as a number in (0, 1)."""
+        return 0.5 * (1.0 + math.erf(self[name] / math.sqrt(2.0)))
+
+
+def draw_noise(seed: int, patient: int, record: int) -> Noise:
+    """Noise of image `record` of `patient`; images of one patient share `body` and differ in `visit`."""
+    body, visit = np.random.default_rng([seed, 11, patient]), np.random.default_rng([seed, 12, record])
+
+    def draws(rng: np.random.Generator, names: tuple[str, ...]) -> dict[str, float]:
+        return dict(zip(names, np.clip(rng.standard_normal(len(names)), -2.5, 2.5).tolist(), strict=True))
+
+    body_seed, visit_seed = int(body.integers(2**31)), int(visit.integers(2**31))
+    return Noise(draws(body, BODY), draws(visit, VISIT), body_seed, visit_seed)
+
+
+def effusion_probability(age: float) -> float:
+    """P(pleural effusion | age): 11 % at 30 years, 31 % at 60, 54 % at 80; 30 % over the default ages."""
+    return 1.0 / (1.0 + math.exp(-(age - 77.0) / 21.0))
+
+
+def draw_parents(seed: int, patient: int, record: int) -> Parents:
+    """Parents from the model: sex and age belong to the patient, scanner and effusion to the image."""
+    body, visit = np.random.default_rng([seed, 13, patient]), np.random.default_rng([seed, 14, record])
+    sex = SEXES[int(body.random() < 0.48)]
+    age = float(np.round(np.clip(body.normal(58.0, 17.0), 18.0, 95.0)))
+    scanner = SCANNERS[int(visit.random() < 0.5)]
+    return Parents(sex, age, scanner, int(visit.random() < effusion_probability(age)))
+
+
+def effusion_side(noise: Noise) -> str:
+    """Where the fluid is when there is any: left 35 %, right 35 %, both 30 %."""
+    u = noise.uniform("effusion_side")
+    return SIDES[0 if u < 0.35 else 1 if u < 0.7 else 2]
+
+
+def intervene(parents: Parents, intervention: str) -> Parents:
+    """Apply an intervention written as in the stores, e.g. "scanner=other+pleural_effusion=other" or "sex=F".
+
+    Raises:
+        ValueError: unknown parent or value.
+    """
+    changes: dict[str, object] = {}
+    for term in intervention.split("+"):
+        name, _, value = term.partition("=")
+        if name == "scanner":
+            changes[name] = SCANNERS[1 - SCANNERS.index(parents.scanner)] if value == "other" else value
+        elif name == "sex":
+            changes[name] = SEXES[1 - SEXES.index(parents.sex)] if value == "other" else value
+        elif name == "pleural_effusion":
+            changes[name] = 1 - parents.pleural_effusion if value == "other" else int(value)
+        elif name == "age" and value != "other":
+            changes[name] = float(value)
+        else:
+            raise ValueError(f"unknown intervention {term!r}; write parent=value, e.g. scanner=other or sex=F")
+    return replace(parents, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,51 @@
+"""The phantom as a source of prepared data: images, masks and the true counterfactuals."""
+
+import numpy as np
+
+from densecf.data import phantom
+from densecf.data.sources import Sample
+
+INTERVENTIONS = ("scanner=other", "pleural_effusion=other", "scanner=other+pleural_effusion=other")
+
+
+class PhantomSource:
+    """The embedded data set. See `densecf.data.phantom.cohort` for the table.
+
+    Masks are the truth for the manual split and silver for the pretraining split. Rendering is a function of
+    (seed, row, size) alone, so workers need nothing but this object.
+    """
+
+    class_names: tuple[str, ...] = phantom.CLASS_NAMES
+    counterfactual_source: str = "truth"
+    counterfactual_names: tuple[str, ...] = INTERVENTIONS
+
+    def __init__(self, num_pretraining: int = 1000, seed: int = 0) -> None:
+        """Draw the table of `num_pretraining` images and the 70 manual patients of `seed`."""
+        self.num_pretraining, self.seed = num_pretraining, seed
+        self.records = phantom.cohort(num_pretraining, seed)
+
+    def load(self, row: int, size: int) -> Sample:
+        """Render row `row` at (size, size), with its mask and every counterfactual."""
+        entry = self.records.iloc[row]
+        factual = phantom.record(self.seed, entry["image"], entry["patient_id"])
+        draw_mask = phantom.masks if entry["mask_kind"] == "manual" else phantom.silver_masks
+
+        def image(record: phantom.Record) -> np.ndarray:
+            return phantom.render(record.parents, record.noise, size)
+
+        return Sample(
+            image=image(factual),
+            mask=draw_mask(factual.parents, factual.noise, size),
+            affine=np.eye(3),
+            pixel_spacing=phantom.FIELD_MM / size,
+            counterfactuals={name: image(phantom.counterfactual(factual, name)) for name in INTERVENTIONS},
+        )
+
+    def fingerprint(self) -> dict:
+        """Everything the content depends on."""
+        return {
+            "source": "phantom",
+            "version": phantom.VERSION,
+            "num_pretraining": self.num_pretraining,
+            "seed": self.seed,
+        }
