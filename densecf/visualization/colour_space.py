@@ -58,6 +58,7 @@ class ColourSpace:
         num_neighbors: int = 15,
         min_dist: float = 0.1,
         num_epochs: int = 300,
+        normalise: bool = True,
         origin: str = "",
     ) -> "ColourSpace":
         """Fit on at most `num_fit` of the given pixels, drawn without replacement.
@@ -67,6 +68,8 @@ class ColourSpace:
             num_fit: pixels that UMAP sees; its time grows linearly with them.
             seed: of the draw and of UMAP; the same seed gives the same colours on the same machine.
             num_neighbors, min_dist, num_epochs: UMAP's own (the first two at UMAP's defaults, as in the authors' code).
+            normalise: scale each pixel's features to length one first, here and in `place`: the contrastive losses
+                leave the length free, and the authors' code maps normalised embeddings.
             origin: what the embeddings come from, kept in the saved file.
 
         Raises:
@@ -83,6 +86,8 @@ class ColourSpace:
             raise ConfigError(f"num_fit must be at least {MIN_FIT} pixels, got {num_fit}")
         if len(features) > num_fit:
             features = features[np.sort(np.random.default_rng(seed).choice(len(features), num_fit, replace=False))]
+        if normalise:
+            features = _unit(features)
         mean = features.mean(axis=0, dtype=np.float64)
         scale = features.std(axis=0, dtype=np.float64)
         alive = scale > 1e-6 * max(float(np.abs(features).max()), 1e-30)
@@ -103,6 +108,7 @@ class ColourSpace:
             "num_neighbors": num_neighbors,
             "min_dist": min_dist,
             "num_epochs": num_epochs,
+            "normalise": normalise,
             "origin": origin,
         }
         scale = np.where(alive, scale, np.inf)  # a feature that never varied stays silent
@@ -123,6 +129,8 @@ class ColourSpace:
                 f"this colour space was fitted on {len(self.mean)} features a pixel, got {features.shape[1]}: "
                 "it belongs to another network; fit a new one"
             )
+        if self.settings.get("normalise"):
+            features = _unit(features)
         indices, squared = nearest(
             (features - self.mean) / self.scale, self.landmarks, min(PLACING_NEIGHBOURS, len(self.landmarks))
         )
@@ -215,6 +223,10 @@ def _checked(features: np.ndarray) -> np.ndarray:
         bad = int((~np.isfinite(features)).any(axis=1).sum())
         raise DataError(f"the embeddings of {bad} of {len(features)} pixels are NaN or infinite: the network is broken")
     return features
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
 def _settings(path: Path, text: str) -> dict[str, Any]:

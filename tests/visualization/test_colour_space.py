@@ -45,6 +45,14 @@ def test_a_landmark_is_placed_where_it_was_fitted(space):
     np.testing.assert_allclose(space.place(original), space.discs, atol=2e-3)
 
 
+def test_only_the_direction_of_an_embedding_counts_unless_asked_for(space):
+    features, _ = blobs(count=50)
+    lengths = np.random.default_rng(1).uniform(0.5, 3, (150, 1)).astype(np.float32)
+    np.testing.assert_allclose(space.place(features * lengths), space.place(features), atol=1e-3)
+    plain = ColourSpace.fit(features, num_epochs=20, normalise=False)
+    assert np.abs(plain.place(features * lengths) - plain.place(features)).max() > 0.1
+
+
 def test_places_stay_in_the_disc_however_far_the_embedding(space):
     far = np.random.default_rng(0).standard_normal((100, 16)).astype(np.float32) * 1e4
     assert np.linalg.norm(space.place(far), axis=1).max() <= 1 + 1e-5
@@ -89,7 +97,7 @@ def test_collapsed_embeddings_warn_and_get_one_colour():
 def test_a_feature_that_never_varies_is_ignored(tmp_path):
     features, _ = blobs(count=40)
     features[:, 5] = 7.0
-    space = ColourSpace.fit(features, num_epochs=20)
+    space = ColourSpace.fit(features, num_epochs=20, normalise=False)
     before = space.place(features)
     features[:, 5] = 8.0
     np.testing.assert_array_equal(space.place(features), before)
