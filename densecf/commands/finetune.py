@@ -10,7 +10,6 @@ from densecf import runs
 from densecf.commands.datasets import choose_rows, open_dataset, with_masks
 from densecf.commands.options import CompareOptions, FinetuneOptions
 from densecf.config import PHANTOM, to_dict
-from densecf.data.prepared import PreparedDataset
 from densecf.data.splits import Folds, check_no_leak, make_folds
 from densecf.errors import ConfigError
 from densecf.files import sha256_of_file
@@ -26,14 +25,14 @@ def run_finetune(options: FinetuneOptions) -> Path:
     config, progress = options.config, not options.run.quiet
     weights = None if config.pretrained == "none" else runs.find_weights(config.pretrained)
     data = open_dataset(config.data if config.data != "auto" else data_of(weights), progress=progress)
-    rows = with_masks(data, choose_rows(data, where=config.where, split="manual"))
+    records = data.records.iloc[with_masks(data, choose_rows(data, where=config.where, split="manual"))]
     if weights is not None:
-        refuse_leak(weights, data, rows)
+        refuse_leak(weights, records)
     if options.run.resume:
         out = runs.unfinished_run("finetune", options.run.out)
-        folds = Folds.load(out / FOLDS, data.records)
+        folds = Folds.load(out / FOLDS, records)
     else:
-        folds = _folds(options, data, rows)
+        folds = _folds(options, records)
         parent = {"pretrained": str(weights), "pretrained_sha256": sha256_of_file(weights)} if weights else {"pretrained": "none"}
         out = runs.start_run(
             "finetune",
@@ -49,8 +48,8 @@ def run_finetune(options: FinetuneOptions) -> Path:
             print(f"Already finished: {out}")
             return out
         start = f"from {weights.parent}" if weights else "from random weights"
-        print(f"Fine-tuning {start} on {len(rows)} masks of {data.path}, {len(folds)} folds")
-        finetune(config, data, folds, out, pretrained=weights, resume=options.run.resume, progress=progress)
+        print(f"Fine-tuning {start} on {len(records)} masks of {data.path}, {folds.num_folds} folds")
+        finetune(config, data, records, folds, out, pretrained=weights, resume=options.run.resume, progress=progress)
         runs.finish_run(out, "finetune")
     print((out / "summary.md").read_text(encoding="utf-8"))
     print(f"Run: {out}")
@@ -64,7 +63,7 @@ def data_of(weights: Path | None) -> str:
     return str(runs.read_config(weights.parent).get("data", PHANTOM)) if runs.is_run(weights.parent) else PHANTOM
 
 
-def refuse_leak(weights: Path, data: PreparedDataset, rows: list[int]) -> None:
+def refuse_leak(weights: Path, records: pd.DataFrame) -> None:
     """Raises LeakError when a patient to be tested was pretrained on."""
     seen = weights.with_name(RECORDS)
     if not seen.is_file():
@@ -73,7 +72,7 @@ def refuse_leak(weights: Path, data: PreparedDataset, rows: list[int]) -> None:
             "keep the whole run folder together"
         )
     patients = pd.read_csv(seen, dtype=str, keep_default_na=False)["patient_id"]
-    check_no_leak(set(patients), set(data.records.iloc[rows]["patient_id"]))
+    check_no_leak(set(patients), set(records["patient_id"]))
 
 
 def run_compare(options: CompareOptions) -> None:
@@ -88,11 +87,11 @@ def run_compare(options: CompareOptions) -> None:
     print(comparison_markdown(compare_runs(run, baseline), *names))
 
 
-def _folds(options: FinetuneOptions, data: PreparedDataset, rows: list[int]) -> Folds:
+def _folds(options: FinetuneOptions, records: pd.DataFrame) -> Folds:
     config = options.config
     if not config.folds_file:
-        return make_folds(data.records.iloc[rows], config.folds, seed=config.seed)
-    folds = Folds.load(Path(config.folds_file), data.records)
-    if len(folds) != config.folds:
-        raise ConfigError(f"{config.folds_file}: holds {len(folds)} folds, and --folds asks for {config.folds}")
+        return make_folds(records, config.folds, seed=config.seed)
+    folds = Folds.load(Path(config.folds_file), records)
+    if folds.num_folds != config.folds:
+        raise ConfigError(f"{config.folds_file}: holds {folds.num_folds} folds, and --folds asks for {config.folds}")
     return folds

@@ -107,15 +107,11 @@ class EvaluateOptions:
     """Records to measure on; without it: the manual split."""
     images: NonNegative = 0
     """Measure on this many images at most, chosen by the seed; 0: all."""
-    clusters: NonNegative = 0
-    """Clusters of k-means; 0: the number of classes."""
     seed: NonNegative = 0
     out: Path | None = None
     """Folder of the product; without it: runs/evaluate/<run>."""
     overwrite: Flag[bool] = False
     """Replace what is in --out."""
-    quiet: Flag[bool] = False
-    """No progress bar."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from densecf.config import ModelConfig
+from densecf.data.prepared import PreparedDataset
 from densecf.errors import CheckpointError
 from densecf.files import atomic_path
 from densecf.models.heads import projection_head
@@ -38,6 +40,19 @@ class Run:
     model: smp.Unet
     head: nn.Module | None
     meta: dict[str, Any]
+
+
+def network_facts(method: str, model: ModelConfig, data: PreparedDataset) -> dict[str, Any]:
+    """What a weights file says of itself: enough to rebuild the network and to prepare images for it."""
+    return {
+        "method": method,
+        "encoder": model.encoder,
+        "decoder_channels": list(model.decoder_channels),
+        "classes": len(data.class_names),
+        "class_names": list(data.class_names),
+        "size": data.size,
+        "profile": data.meta.get("profile", ""),
+    }
 
 
 def save_weights(model: smp.Unet, path: Path, meta: dict[str, Any]) -> None:
@@ -71,6 +86,11 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (ValueError, KeyError, TypeError):
         raise CheckpointError(f"{path}: safetensors, but not written by densecf (its metadata has no densecf entry)") from None
     return tensors, facts
+
+
+def read_facts(path: str | Path) -> dict[str, Any]:
+    """What a run's weights file says of itself; raises as `read_weights` does."""
+    return read_weights(_weights_file(Path(path)))[1]
 
 
 def load_run(path: str | Path) -> Run:

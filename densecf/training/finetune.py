@@ -30,7 +30,7 @@ from densecf.evaluation.tables import summary_markdown
 from densecf.files import atomic_path, write_json_atomic, write_text_atomic
 from densecf.models.embed import predict_masks
 from densecf.models.unet import build_unet, normalise
-from densecf.models.weights import WEIGHTS, load_pretrained, save_weights
+from densecf.models.weights import WEIGHTS, load_pretrained, network_facts, read_facts, save_weights
 from densecf.training.datasets import ViewDataset
 from densecf.training.loop import CHECKPOINT, LOG_EVERY, check_finite, fit, world_size
 from densecf.training.logs import report
@@ -47,6 +47,7 @@ PREDICTIONS = "predictions.npy"
 def finetune(
     config: FinetuneConfig,
     data: PreparedDataset,
+    records: pd.DataFrame,
     folds: Folds,
     out: Path,
     *,
@@ -57,7 +58,8 @@ def finetune(
     """Trains and tests one network a fold; writes cases, summary, predictions, weights and pictures into ``out``.
 
     Args:
-        folds: who is held out when; rows of ``data``.
+        records: the rows of ``data.records`` to train and test on.
+        folds: who is held out when.
         pretrained: run folder or weights file to start from; None for random weights.
         resume: finished folds are kept, the interrupted one continues from its checkpoint.
 
@@ -65,11 +67,11 @@ def finetune(
         The summary (see `densecf.evaluation.segmentation.summarise`).
     """
     tables = []
-    for number in range(len(folds)):
+    for number in range(folds.num_folds):
         folder = out / "folds" / str(number)
         if not (resume and (folder / CASES).is_file()):
             folder.mkdir(parents=True, exist_ok=True)
-            run_fold(config, data, folds, number, folder, pretrained=pretrained, resume=resume, progress=progress)
+            run_fold(config, data, records, folds, number, folder, pretrained=pretrained, resume=resume, progress=progress)
         tables.append(pd.read_csv(folder / CASES, dtype={"case": str, "patient_id": str}))
     cases = pd.concat(tables, ignore_index=True)
     summary = summarise(cases)
@@ -77,13 +79,14 @@ def finetune(
         cases.to_csv(temporary, index=False)
     write_json_atomic(out / SUMMARY, summary)
     write_text_atomic(out / "summary.md", summary_markdown(summary, f"Fine-tuned from {pretrained or 'random weights'}"))
-    save_overlays(out / "overlays.png", cases, _CaseLoader(data, folds, out))
+    save_overlays(out / "overlays.png", cases, _CaseLoader(data, records, folds, out))
     return summary
 
 
 def run_fold(
     config: FinetuneConfig,
     data: PreparedDataset,
+    records: pd.DataFrame,
     folds: Folds,
     number: int,
     out: Path,
@@ -93,14 +96,16 @@ def run_fold(
     progress: bool,
 ) -> None:
     """Trains on all folds but ``number`` and tests on it; ``cases.csv``, written last, says that it is done."""
-    train, test = folds.train_rows(number), folds.test_rows(number)
+    train, test = folds.train_rows(records, number), folds.test_rows(records, number)
     if config.train_cases:
-        train = limit_cases(train, config.train_cases, config.seed, data.records)
-    plan = StepPlan(tuple(train), config.batch_size, config.epochs, seed=config.seed, world=world_size(config.hardware))
+        train = limit_cases(train, config.train_cases, config.seed, records)
+    plan = StepPlan(tuple(train.tolist()), config.batch_size, config.epochs, seed=config.seed, world=world_size(config.hardware))
     torch.manual_seed(config.seed)  # the weights that pretraining does not bring
     if pretrained is None:
+        facts = network_facts("none", config.model, data)
         unet = fresh_unet(config.model, len(data.class_names))
     else:
+        facts = read_facts(pretrained) | {"class_names": list(data.class_names), "classes": len(data.class_names)}
         unet = load_pretrained(pretrained, classes=len(data.class_names))
     module = Segmenter(unet, config, plan.updates)
     dataset = ViewDataset(data, config.views, seed=config.seed)
@@ -110,7 +115,7 @@ def run_fold(
         plan,
         out,
         hardware=config.hardware,
-        title=f"fold {number + 1}/{len(folds)}",
+        title=f"fold {number + 1}/{folds.num_folds}",
         pixels_per_record=data.size**2,
         clip=config.optim.clip,
         checkpoint_minutes=config.checkpoint_minutes,
@@ -122,13 +127,13 @@ def run_fold(
     predictions = predict_masks(unet.eval(), [data.image(row) for row in test])
     with atomic_path(out / PREDICTIONS) as temporary:
         np.save(temporary, predictions)
-    save_weights(unet, out / WEIGHTS, network_facts(unet, config, pretrained, data))
+    save_weights(unet, out / WEIGHTS, facts)
     with atomic_path(out / CASES) as temporary:
         measure(data, test, predictions, number).to_csv(temporary, index=False)
     (out / CHECKPOINT).unlink(missing_ok=True)
 
 
-def measure(data: PreparedDataset, rows: list[int], predictions: np.ndarray, fold: int) -> pd.DataFrame:
+def measure(data: PreparedDataset, rows: np.ndarray, predictions: np.ndarray, fold: int) -> pd.DataFrame:
     """One row a case: who it is, and how well each lung was found."""
     cases = []
     for row, prediction in zip(rows, predictions, strict=True):
@@ -147,26 +152,6 @@ def fresh_unet(model: ModelConfig, classes: int) -> smp.Unet:
     """A U-Net as configured, without pretraining of ours."""
     weights = None if model.encoder_weights == "none" else model.encoder_weights
     return build_unet(model.encoder, model.decoder_channels, classes=classes, encoder_weights=weights)
-
-
-def network_facts(unet: smp.Unet, config: FinetuneConfig, pretrained: Path | None, data: PreparedDataset) -> dict[str, Any]:
-    """What a fine-tuned weights file says of itself."""
-    if pretrained is None:
-        encoder, channels = config.model.encoder, list(config.model.decoder_channels)
-    else:
-        from densecf.models.weights import read_facts
-
-        facts = read_facts(pretrained)
-        encoder, channels = facts["encoder"], facts["decoder_channels"]
-    return {
-        "method": "finetune",
-        "encoder": encoder,
-        "decoder_channels": channels,
-        "classes": len(data.class_names),
-        "class_names": list(data.class_names),
-        "size": data.size,
-        "profile": data.meta.get("profile", ""),
-    }
 
 
 class Segmenter(LightningModule):
@@ -195,12 +180,12 @@ class Segmenter(LightningModule):
 class _CaseLoader:
     """Case name -> image, truth and prediction, for the pictures."""
 
-    def __init__(self, data: PreparedDataset, folds: Folds, out: Path):
+    def __init__(self, data: PreparedDataset, records: pd.DataFrame, folds: Folds, out: Path):
         self.data, self.out = data, out
         self.where = {
             data.records.iloc[row]["image"]: (row, number, place)
-            for number in range(len(folds))
-            for place, row in enumerate(folds.test_rows(number))
+            for number in range(folds.num_folds)
+            for place, row in enumerate(folds.test_rows(records, number))
         }
 
     def __call__(self, case: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -26,7 +26,7 @@ from densecf.losses.pairing import contrast, contrast_chance_level
 from densecf.methods import METHODS, Method
 from densecf.models.heads import projection_head
 from densecf.models.unet import build_unet, dense_features, normalise
-from densecf.models.weights import HEAD, WEIGHTS, load_into, save_head, save_weights
+from densecf.models.weights import HEAD, WEIGHTS, load_into, network_facts, save_head, save_weights
 from densecf.training.datasets import ContrastDataset, ViewDataset, choose_counterfactuals
 from densecf.training.loop import LOG_EVERY, check_finite, fit, world_size
 from densecf.training.logs import report
@@ -93,19 +93,10 @@ def pretrain(
         progress=progress,
     )
     if module.trainer.is_global_zero:
-        facts = {
-            "method": config.method,
-            "encoder": config.model.encoder,
-            "decoder_channels": list(config.model.decoder_channels),
-            "classes": len(data.class_names),
-            "class_names": list(data.class_names),
-            "size": data.size,
-            "profile": data.meta.get("profile", ""),
-        }
         if config.method != "segmentation":
             head_facts = {"hidden": config.model.projection_hidden, "dim": config.model.projection_dim}
             save_head(module.head, out / HEAD, head_facts)
-        save_weights(module.unet, out / WEIGHTS, facts)
+        save_weights(module.unet, out / WEIGHTS, network_facts(config.method, config.model, data))
     return {
         "records": len(rows),
         "counterfactuals": counterfactuals[0] or "none",

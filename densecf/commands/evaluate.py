@@ -1,0 +1,45 @@
+"""``densecf evaluate``: how well a pretrained embedding separates the classes, before any fine-tuning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from densecf import runs
+from densecf.commands.datasets import choose_rows, open_dataset, with_masks
+from densecf.commands.finetune import data_of
+from densecf.commands.options import EvaluateOptions
+from densecf.config import to_dict
+from densecf.files import write_json_atomic, write_text_atomic
+
+
+def run_evaluate(options: EvaluateOptions) -> Path:
+    """Writes ``embeddings.json`` and ``embeddings.md``, and returns the folder."""
+    from densecf.evaluation.embeddings import embeddings_markdown
+    from densecf.evaluation.network import evaluate_network
+    from densecf.models.weights import load_run
+
+    weights = runs.find_weights(options.run)
+    run = load_run(weights)
+    data = open_dataset(options.data if options.data != "auto" else data_of(weights))
+    rows = with_masks(data, choose_rows(data, where=options.where, split="manual"))
+    if options.images and options.images < len(rows):
+        rows = sorted(np.random.default_rng(options.seed).permutation(rows)[: options.images].tolist())
+    out = runs.start_run(
+        "evaluate",
+        weights.parent.name,
+        to_dict(options),
+        out=options.out,
+        overwrite=options.overwrite,
+        provenance={"dataset": str(data.path), "dataset_checksum": data.checksum, "pretrained": str(weights)},
+    )
+    print(f"Measuring {weights.parent} on {len(rows)} images of {data.path}")
+    found = evaluate_network(run.model, run.head, data, rows, seed=options.seed)
+    table = embeddings_markdown({weights.parent.name: found})
+    write_json_atomic(out / "embeddings.json", found)
+    write_text_atomic(out / "embeddings.md", table)
+    runs.finish_run(out, "evaluate")
+    print(table)
+    print(f"Run: {out}")
+    return out

@@ -1,0 +1,83 @@
+"""The command line: fast to start, clear when it refuses."""
+
+import subprocess
+import sys
+
+import pytest
+
+from densecf.cli import COMMANDS, main, parse
+
+
+def run(*arguments: str, cwd=None) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "densecf", *arguments], capture_output=True, text=True, cwd=cwd)
+
+
+def test_importing_the_command_line_imports_nothing_heavy():
+    code = "import sys, densecf.cli, densecf.config, densecf.commands.options; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "monai", "pandas", "numpy", "matplotlib", "sklearn", "umap"} & set(loaded)
+
+
+def test_help_names_every_command(capsys):
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_examples(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*name.split(), "--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert "Examples:" in shown
+    assert "densecf " + name in shown
+
+
+def test_group_help(capsys):
+    assert main(["data"]) == 0
+    assert "data prepare table" in capsys.readouterr().out
+
+
+def test_unknown_command(capsys):
+    assert main(["pretrian"]) == 2
+    assert "no command 'pretrian'" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("densecf ")
+
+
+def test_flags_lie_over_the_preset():
+    options = parse("pretrain", ["--method", "dvd-cl", "--views.rotation", "5"])
+    assert options.config.method == "dvd-cl"
+    assert options.config.views.rotation == 5
+    assert options.config.model.encoder == "resnet18"  # the embedded phantom's network
+    assert parse("pretrain", ["--data", "somewhere"]).config.model.encoder == "resnet50"
+    assert parse("pretrain", ["--data=somewhere", "--preset", "authors"]).config.temperature == 0.7
+
+
+def test_flags_lie_over_a_config_file(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text("epochs: 3\nmethod: vader\n")
+    options = parse("pretrain", ["--config", str(path), "--epochs", "4"])
+    assert (options.config.epochs, options.config.method) == (4, "vader")
+
+
+def test_user_errors_end_with_code_2_and_no_traceback(tmp_path):
+    for arguments in (
+        ["pretrain", "--epochs", "0", "--temperature", "-1"],
+        ["pretrain", "--data", "nowhere"],
+        ["finetune"],
+        ["chromap", "nothing.png"],
+        ["pretrain", "--resume"],
+        ["pretrain", "--method", "unknown"],
+        ["data", "prepare", "table", "--table", "none.csv", "--out", "x"],
+        ["data", "prepare", "phantom", "--size", "50"],
+    ):
+        done = run(*arguments, cwd=tmp_path)
+        assert done.returncode == 2, (arguments, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert done.stderr.strip()
+    assert not list(tmp_path.iterdir())

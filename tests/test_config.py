@@ -1,0 +1,76 @@
+"""Options: one source for flags, YAML and validation; every mistake is reported at once."""
+
+import dataclasses
+
+import pytest
+import yaml
+
+from densecf.config import (
+    FINETUNE_PRESETS,
+    PRETRAIN_PRESETS,
+    FinetuneConfig,
+    PretrainConfig,
+    from_dict,
+    load_yaml,
+    to_dict,
+)
+from densecf.errors import ConfigError
+from densecf.methods import METHODS
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [(PretrainConfig, c) for c in PRETRAIN_PRESETS.values()] + [(FinetuneConfig, c) for c in FINETUNE_PRESETS.values()],
+)
+def test_config_survives_yaml(tmp_path, kind, config):
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(to_dict(config)))
+    assert load_yaml(kind, path) == config
+
+
+def test_all_mistakes_at_once():
+    values = {"epochs": 0, "temperature": -1, "methud": "s-mvd-cl", "optim": {"lr": "fast"}, "views": {"rotation": 500}}
+    with pytest.raises(ConfigError) as error:
+        from_dict(PretrainConfig, values, "my.yaml")
+    text = str(error.value)
+    assert text.startswith("my.yaml: 5 option(s)")
+    for name in ("epochs", "temperature", "methud", "optim.lr", "views.rotation"):
+        assert f"  {name}: " in text
+
+
+@pytest.mark.parametrize("content", ["- a\n- b", "{", "a: [1"])
+def test_files_that_are_no_config(tmp_path, content):
+    path = tmp_path / "config.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=r"config\.yaml"):
+        load_yaml(PretrainConfig, path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_yaml(PretrainConfig, tmp_path / "none.yaml")
+
+
+def test_left_out_options_keep_their_defaults(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("method: dvd-cl\noptim: {lr: 0.01}")
+    config = load_yaml(PretrainConfig, path)
+    default = PretrainConfig()
+    assert config == dataclasses.replace(default, method="dvd-cl", optim=dataclasses.replace(default.optim, lr=0.01))
+
+
+def test_the_authors_preset_departs_where_their_code_does():
+    authors, ours = PRETRAIN_PRESETS["authors"], PRETRAIN_PRESETS["default"]
+    assert (authors.temperature, authors.direction_reduction, authors.views.solarize_anchor) == (0.7, "sum", False)
+    assert (ours.direction_reduction, ours.views.solarize_anchor) == ("mean", True)
+
+
+def test_methods_are_what_their_names_say():
+    for name, method in METHODS.items():
+        if name.startswith("s-"):
+            plain = METHODS[name.removeprefix("s-")]
+            assert dataclasses.replace(plain, same="class", summary="") == dataclasses.replace(method, summary="")
+    assert METHODS["dvd-cl"].pairing == "dual"
+    assert METHODS["mvd-cl"].pairing == "multi"
+    assert not METHODS["vader"].counterfactuals
+    assert METHODS["ssdcl"].needs_masks

@@ -1,0 +1,110 @@
+"""Run folders: found by name, path or "latest"; never overwritten by accident."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from densecf import runs
+from densecf.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def in_tmp(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def finished(name: str):
+    path = runs.start_run("pretrain", name, {"epochs": 1})
+    runs.finish_run(path, "pretrain", steps=3)
+    return path
+
+
+def test_a_run_tells_what_made_it():
+    path = finished("a")
+    facts = json.loads((path / "provenance.json").read_text())
+    assert {"command", "densecf", "packages", "argv", "started", "finished", "steps"} <= facts.keys()
+    assert runs.read_config(path) == {"epochs": 1}
+    assert runs.is_finished(path)
+
+
+def test_latest_is_the_newest_finished_run():
+    finished("a")
+    second = finished("b")
+    runs.start_run("pretrain", "c", {})
+    assert runs.find_run("pretrain", "latest") == second.resolve()
+
+
+def test_names_are_never_used_twice():
+    assert [runs.start_run("pretrain", "a", {}).name for _ in range(3)] == ["a", "a-2", "a-3"]
+
+
+def test_runs_are_found_by_name_and_by_path(tmp_path):
+    path = finished("a")
+    assert runs.find_run("pretrain", "a") == runs.find_run("pretrain", str(path)) == path.resolve()
+    with pytest.raises(ConfigError, match=r"runs under runs/pretrain: a"):
+        runs.find_run("pretrain", "b")
+
+
+def test_no_run_at_all():
+    with pytest.raises(ConfigError, match="run `densecf pretrain` first"):
+        runs.find_run("pretrain", "latest")
+
+
+def test_out_is_replaced_only_when_asked(tmp_path):
+    out = tmp_path / "here"
+    runs.start_run("pretrain", "", {"a": 1}, out=out)
+    (out / "extra").write_text("x")
+    with pytest.raises(ConfigError, match="--overwrite"):
+        runs.start_run("pretrain", "", {}, out=out)
+    assert (out / "extra").exists()
+    runs.start_run("pretrain", "", {"a": 2}, out=out, overwrite=True)
+    assert runs.read_config(out) == {"a": 2}
+    assert not (out / "extra").exists()
+
+
+def test_foreign_folders_are_left_alone(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").write_bytes(b"cat")
+    with pytest.raises(ConfigError, match="left alone"):
+        runs.start_run("pretrain", "", {}, out=tmp_path / "photos", overwrite=True)
+    assert (tmp_path / "photos" / "cat.png").exists()
+    finished("a")
+    with pytest.raises(ConfigError, match="holds a pretrain run"):
+        runs.start_run("finetune", "", {}, out=runs.ROOT / "pretrain" / "a", overwrite=True)
+
+
+def test_resume_takes_the_newest_unfinished_run(tmp_path):
+    finished("a")
+    with pytest.raises(ConfigError, match="no unfinished"):
+        runs.unfinished_run("pretrain", None)
+    path = runs.start_run("pretrain", "b", {})
+    assert runs.unfinished_run("pretrain", None) == path
+    assert runs.unfinished_run("pretrain", path) == path
+    with pytest.raises(ConfigError, match="no run to resume"):
+        runs.unfinished_run("pretrain", tmp_path / "nothing")
+    with pytest.raises(ConfigError, match="not a finetune run"):
+        runs.unfinished_run("finetune", path)
+
+
+def test_a_folder_has_one_writer():
+    path = runs.start_run("pretrain", "a", {})
+    code = (
+        "import sys; from pathlib import Path; from densecf import runs; from densecf.errors import ConfigError\n"
+        "try:\n    with runs.exclusive(Path(sys.argv[1])): print('in')\nexcept ConfigError as e: print(e)"
+    )
+
+    def other() -> str:
+        return subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True).stdout
+
+    with runs.exclusive(path):
+        assert "another process" in other()
+    assert other().strip() == "in"
+
+
+def test_damaged_provenance_is_named():
+    path = finished("a")
+    (path / "provenance.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"provenance\.json"):
+        runs.find_weights(str(path)) if runs.is_finished(path) else None
