@@ -68,13 +68,13 @@ def anatomy(parents: Parents, noise: Noise) -> Anatomy:
     dome = 0.628 + 0.024 * n["dome_right"] + 0.9 * stretch
     size = (1.0 + 0.11 * n["heart_size"] + 0.04 * old - 0.03 * female - 0.03 * n["inspiration"]) * width / 0.352
     shift = 0.011 * n["axial_rotation"]
-    hx, hy = 0.046 + 0.012 * n["heart_place"] + shift, dome - 0.092
+    hx, hy = 0.046 + 0.012 * n["heart_place"] + shift, dome - 0.066 + 0.3 * 0.013 * n["dome_gap"]
     skew = 0.004 * n["lung_asymmetry"]
     left_dome = dome + 0.022 + 0.013 * n["dome_gap"]
     return Anatomy(
         width=(width + skew, width - skew),
         depth=(21.0 - 2.0 * female) * (1.0 + 0.07 * n["thorax_depth"]) + 0.6 * old,
-        wall=0.036 + 0.011 * n["fat"] + 0.004 * female,
+        wall=0.049 + 0.012 * n["fat"] + 0.004 * female,
         apex=(apex, apex + 0.004 * n["lung_asymmetry"]),
         apex_u=0.142 + 0.012 * n["apex_place"],
         shoulder_y=0.53 + 0.03 * n["thorax_taper"],
@@ -89,17 +89,17 @@ def anatomy(parents: Parents, noise: Noise) -> Anatomy:
         heart=(
             hx + 0.032,
             hy,
-            0.150 * size,
-            (0.112 + 0.008 * n["heart_shape"]) * size,
-            0.80 + 0.12 * n["heart_tilt"] + 0.06 * n["inspiration"],
+            0.158 * size,
+            (0.104 + 0.008 * n["heart_shape"]) * size,
+            0.86 + 0.12 * n["heart_tilt"] + 0.06 * n["inspiration"],
         ),
-        atrium=(hx - 0.052, hy - 0.018, 0.076 * size),
+        atrium=(hx - 0.052, hy - 0.040, 0.076 * size),
         knob=(
             0.036 + shift + 0.005 * old,
             0.262 + 0.3 * stretch - 0.006 * old,
             0.034 + 0.006 * n["aorta"] + 0.007 * old,
         ),
-        trunk=(0.032 + shift, 0.362 + 0.4 * stretch, 0.052 + 0.006 * n["pulmonary_trunk"]),
+        trunk=(0.030 + shift, 0.385 + 0.45 * stretch, 0.061 + 0.006 * n["pulmonary_trunk"]),
         strip=0.041 + 0.005 * n["mediastinum"] + 0.002 * old,
         shift=shift,
     )
@@ -186,8 +186,8 @@ def lungs(a: Anatomy, f: Frame) -> Lungs:
     strip = np.float32(a.strip) + 0.10 * np.maximum(0.15 - y, 0.0) + 0.05 * np.maximum(y - 0.30, 0.0)
     great = strip - np.abs(x - np.float32(a.shift))
     great = -smooth_min(-great, -ellipse(x, y, a.knob[0], a.knob[1], a.knob[2], a.knob[2] * 1.1), 0.015)
-    great = -smooth_min(-great, -ellipse(x, y, a.trunk[0], a.trunk[1], a.trunk[2], a.trunk[2] * 1.9, -0.35), 0.03)
-    outside = smooth_min(-great, -heart, 0.06)
+    great = -smooth_min(-great, -ellipse(x, y, a.trunk[0], a.trunk[1], a.trunk[2], a.trunk[2] * 2.1, -0.30), 0.03)
+    outside = smooth_min(-great, -heart, 0.075)
     cages, domes, inside = [], [], []
     for side, sign in enumerate(SIGNS):
         u = x * np.float32(sign)

@@ -70,7 +70,7 @@ def ribs(a: Anatomy, parents: Parents, noise: Noise, f: Frame) -> np.ndarray:
             elif k >= 10:
                 shape = shape * soft(np.float32(0.75 - 0.2 * (k - 10)) - out_ward, 0.03)
             shape = shape * (1.0 - 0.5 * soft(y - np.float32(a.dome[side] + 0.03), 0.03))  # scatter veils the abdomen
-            out[rows, cols] += shape * np.float32((0.27 + 0.06 * min(k, 2)) * strength)
+            out[rows, cols] += shape * np.float32((0.16 + 0.09 * min(k, 2)) * strength)
     return out
 
 

@@ -11,9 +11,10 @@ from densecf.data.phantom.scm import Noise, effusion_side
 
 @dataclass(frozen=True)
 class Fluid:
-    """How much of the lung's air is gone: pairs (right, left) of (size, size) in [0, 1]."""
+    """Pairs (right, left) of (size, size)."""
 
-    cover: tuple[np.ndarray, np.ndarray]
+    cover: tuple[np.ndarray, np.ndarray]  # how much of the lung's air is gone, in [0, 1]
+    depth: tuple[np.ndarray, np.ndarray]  # below the fluid's surface, signed; -1 on a dry side
 
 
 def fluid_level(noise: Noise, side: int) -> float:
@@ -31,10 +32,11 @@ def fluid(a: Anatomy, noise: Noise, lungs: Lungs, f: Frame, present: int) -> Flu
     if not present:
         return None
     where = effusion_side(noise)
-    covers = []
+    covers, depths = [], []
     for side, name in enumerate(("right", "left")):
         if where not in (name, "both"):
             covers.append(np.zeros_like(f.x))
+            depths.append(np.full_like(f.x, -1.0))
             continue
         bottom = a.dome[side] + a.dome_drop[side]
         height = bottom - fluid_level(noise, side) * (bottom - a.apex[side])
@@ -44,8 +46,9 @@ def fluid(a: Anatomy, noise: Noise, lungs: Lungs, f: Frame, present: int) -> Flu
         surface = np.float32(height) - np.float32(climb) * np.exp(wall * (-1.0 / 0.065))
         surface = surface - np.float32(0.22 * climb) * np.exp(inner * (-1.0 / 0.045))
         depth = f.y - surface
+        depths.append(depth)
         sharp = edge(f.px, 0.007 + 0.006 * noise.uniform("fluid_edge_left" if side else "fluid_edge_right"))
         full = soft(depth, sharp)
         haze = (0.16 + 0.14 * noise.uniform("haze")) * np.exp(np.clip(-depth, 0.0, None) * (-1.0 / 0.06))
         covers.append(np.clip(full + (1.0 - full) * haze, 0.0, 1.0))
-    return Fluid((covers[0], covers[1]))
+    return Fluid((covers[0], covers[1]), (depths[0], depths[1]))

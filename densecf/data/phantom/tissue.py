@@ -18,7 +18,7 @@ def _dome_profile(depth: np.ndarray, scale: float) -> np.ndarray:
 
 def chest_depth(a: Anatomy, y: np.ndarray) -> np.ndarray:
     """Front-to-back depth in cm at height y: thin at the apices, full from the middle of the chest down."""
-    return np.float32(a.depth) * (0.60 + 0.40 * soft(y - 0.30, 0.10) + 0.06 * soft(y - 0.72, 0.06))
+    return np.float32(a.depth) * (0.66 + 0.34 * soft(y - 0.30, 0.10) + 0.06 * soft(y - 0.72, 0.06))
 
 
 def body(a: Anatomy, parents: Parents, noise: Noise, f: Frame) -> np.ndarray:
@@ -43,8 +43,8 @@ def body(a: Anatomy, parents: Parents, noise: Noise, f: Frame) -> np.ndarray:
         - capsule(u, y, (reach, shoulder_y + 0.03), (reach + 0.215 + 0.05 * n["arm_angle"], 0.82))
     )
     yoke = 0.075 + 0.005 * n["fat"] - capsule(u, y, (0.14, a.apex[0] + 0.02), (reach, shoulder_y + 0.02))
-    arm_depth = 9.0 * _dome_profile(arm, 0.075)
-    yoke_depth = 10.5 * _dome_profile(yoke, 0.075)
+    arm_depth = 10.5 * _dome_profile(arm, 0.075)
+    yoke_depth = 12.5 * _dome_profile(yoke, 0.075)
     depth = -smooth_min(-chest, -throat_depth, 3.0)
     depth = -smooth_min(-depth, -yoke_depth, 3.0)
     depth = -smooth_min(-depth, -arm_depth, 1.5)
@@ -85,12 +85,12 @@ def airways(a: Anatomy, noise: Noise, f: Frame) -> np.ndarray:
     carina = a.knob[1] + 0.075
     x, y = f.x - np.float32(0.7 * a.shift - 0.004), f.y
     width = edge(f.px, 0.003)
-    trachea = _dome_profile(0.0195 - np.abs(x + 0.03 * np.clip(y - 0.12, 0, 0.3)), 0.0195)
+    trachea = _dome_profile(0.0225 - np.abs(x + 0.03 * np.clip(y - 0.12, 0, 0.3)), 0.0225)
     trachea = trachea * soft(carina - y, 0.012) * soft(y + 0.02, 0.05)
     right = capsule(x, y, (-0.008, carina - 0.01), (-0.062, carina + 0.06))
     left = capsule(x, y, (-0.004, carina - 0.01), (0.075, carina + 0.052))
     bronchi = 0.55 * soft(0.0125 - right, width) + 0.5 * soft(0.0105 - left, width)
-    return 1.75 * trachea + 0.9 * bronchi
+    return 2.0 * trachea + 0.9 * bronchi
 
 
 def _branches(
@@ -143,7 +143,7 @@ def vessels(a: Anatomy, noise: Noise, f: Frame) -> np.ndarray:
                 bore = (bores[pick, at] * rng.uniform(0.5, 0.72, at.shape)).ravel()
     # Thickness (cm) times width (field fractions) of a unit vessel at each level.
     total = np.zeros_like(f.x)
-    for level, (thick, width) in enumerate(((2.3, 0.0044), (2.7, 0.0033), (2.6, 0.0026))):
+    for level, (thick, width) in enumerate(((1.9, 0.0052), (2.7, 0.0033), (2.6, 0.0026))):
         mass = np.concatenate(weights[level]) * (thick * width * 2.5)
         density = splat(to_field(noise, np.concatenate(levels[level])), mass, size)
         total += blur(density, width)
@@ -151,13 +151,13 @@ def vessels(a: Anatomy, noise: Noise, f: Frame) -> np.ndarray:
         hilum_y = a.trunk[1] + 0.035 - 0.028 * side + 0.008 * n["hilum_left" if side else "hilum_right"]
         cloud = ellipse(f.x * np.float32(sign), f.y, 0.062 + 0.012 * side, hilum_y, 0.034, 0.052, 0.25)
         total += 1.3 * soft(cloud, 0.022)
-    return total * np.float32(1.0 + 0.18 * n["vessels"])
+    return 3.0 * np.tanh(total * np.float32((1.0 + 0.18 * n["vessels"]) / 3.0))
 
 
 def parenchyma(noise: Noise, size: int) -> np.ndarray:
     """Relative density texture of the lung, (size, size), mean 0: three octaves."""
     rng = np.random.default_rng([noise.body_seed, 4])
-    return sum(lattice(rng.standard_normal((k, k)) * w, size) for k, w in ((11, 0.05), (27, 0.05), (70, 0.055)))  # type: ignore[return-value]
+    return sum(lattice(rng.standard_normal((k, k)) * w, size) for k, w in ((11, 0.035), (27, 0.05), (70, 0.055)))  # type: ignore[return-value]
 
 
 def breasts(a: Anatomy, parents: Parents, noise: Noise, f: Frame) -> np.ndarray:
@@ -171,7 +171,7 @@ def breasts(a: Anatomy, parents: Parents, noise: Noise, f: Frame) -> np.ndarray:
             low = 0.005 * (parents.age - 40.0) / 10.0
             cy = 0.50 + 0.025 * n["breast_place"] + low + 0.006 * sign * n["breast_asymmetry"]
             d = ellipse(u, f.y, 0.225 * a.width[side] / 0.352, cy, 0.150 * size, 0.150 * size)
-            rim = _dome_profile(d, 0.09) * soft(d, edge(f.px, 0.004))
+            rim = _dome_profile(d, 0.09) * soft(d, edge(f.px, 0.004)) * soft(u - 0.125, 0.035)
             out += (3.4 * size) * rim * (0.20 + 0.80 * soft(f.y - np.float32(cy), 0.05))
         else:
             d = smooth_min(np.float32(0.40) - f.y + 0.25 * u, u - 0.06, 0.08)
