@@ -56,8 +56,7 @@ def sample_correspondences(
     if num_points < 1:
         raise DataError(f"num_points = {num_points}: expected at least 1")
     rows, columns = as_size(size)
-    inverses = _invert(affines.double())
-    vertices, centre, area = common_field_of_view(inverses, (rows, columns), as_size(input_size or (rows, columns)))
+    vertices, centre, area = common_field_of_view(affines, (rows, columns), as_size(input_size or (rows, columns)))
 
     device = affines.device
     source = generator.device if generator is not None else device
@@ -65,10 +64,11 @@ def sample_correspondences(
         device
     )
     shared = _points_in_fan(vertices, centre, uniform)
-    points = shared[:, None] @ inverses[..., :2, :2].mT + inverses[..., None, :2, 2]
+    linear, shift = _invert(affines)
+    points = shared[:, None] @ linear.mT + shift[..., None, :]
 
     valid = area >= min_area
-    last = points.new_tensor([rows - 1, columns - 1])
+    last = _pair(rows - 1, columns - 1, points)
     # The clamp moves valid points by rounding errors only; the others it keeps where they can be sampled.
     points = torch.where(valid[:, None, None, None], points, last / 2)
     points = torch.minimum(points.clamp(min=0), last)
@@ -76,12 +76,12 @@ def sample_correspondences(
 
 
 def common_field_of_view(
-    inverses: Tensor, size: tuple[int, int], input_size: tuple[int, int]
+    affines: Tensor, size: tuple[int, int], input_size: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The polygon that all views see, in input pixels.
 
     Args:
-        inverses: (B, V, 3, 3) input pixel to view pixel.
+        affines: (B, V, 3, 3) view pixel to input pixel.
         size: rows and columns of the views.
         input_size: rows and columns of the input image.
 
@@ -89,7 +89,7 @@ def common_field_of_view(
         vertices (B, P, 2) in angular order about the centre, filled up with the first where there are fewer than
         P; a centre (B, 2) within the polygon; the area (B,) in square pixels, 0 where the views share nothing.
     """
-    normals, offsets = _sides(inverses, size, input_size)
+    normals, offsets = _sides(affines, size, input_size)
     first, second = torch.triu_indices(normals.shape[1], normals.shape[1], 1, device=normals.device)
     n, m, p, q = normals[:, first], normals[:, second], offsets[:, first], offsets[:, second]
     sine = n[..., 0] * m[..., 1] - n[..., 1] * m[..., 0]
@@ -111,18 +111,19 @@ def common_field_of_view(
     return vertices, centre, area
 
 
-def _sides(inverses: Tensor, size: tuple[int, int], input_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _sides(affines: Tensor, size: tuple[int, int], input_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """The half-planes ``normal @ x <= offset`` of all views and the image: (B, M, 2) unit normals, (B, M) offsets."""
-    last = inverses.new_tensor([size[0] - 1, size[1] - 1])
-    linear, shift = inverses[..., :2, :2], inverses[..., :2, 2]
+    linear, shift = _invert(affines)
+    identity = torch.eye(2, dtype=linear.dtype, device=linear.device).expand(len(linear), 1, 2, 2)
+    # The input image is one more view, seen through the identity.
+    linear = torch.cat([linear, identity], dim=1)
+    shift = torch.cat([shift, torch.zeros_like(shift[:, :1])], dim=1)
+    last = _pair(size[0] - 1, size[1] - 1, shift).expand(len(shift), affines.shape[1], 2)
+    last = torch.cat([last, _pair(input_size[0] - 1, input_size[1] - 1, shift).expand(len(shift), 1, 2)], dim=1)
     normals = torch.cat([-linear, linear], dim=2).flatten(1, 2)
     offsets = torch.cat([shift, last - shift], dim=2).flatten(1, 2)
     length = normals.norm(dim=-1)
-    normals, offsets = normals / length[..., None], offsets / length
-    axes = torch.eye(2, dtype=inverses.dtype, device=inverses.device)
-    frame = torch.cat([-axes, axes]).expand(len(inverses), -1, -1)
-    edges = inverses.new_tensor([0, 0, input_size[0] - 1, input_size[1] - 1]).expand(len(inverses), -1)
-    return torch.cat([normals, frame], dim=1), torch.cat([offsets, edges], dim=1)
+    return normals / length[..., None], offsets / length
 
 
 def _points_in_fan(vertices: Tensor, centre: Tensor, uniform: Tensor) -> Tensor:
@@ -143,11 +144,20 @@ def _fan_areas(vertices: Tensor, centre: Tensor) -> Tensor:
     return ((spokes[..., 0] * following[..., 1] - spokes[..., 1] * following[..., 0]) / 2).clamp(min=0)
 
 
-def _invert(affines: Tensor) -> Tensor:
-    """Inverses in closed form: torch.linalg.inv makes the host wait for the device."""
-    a, b, c, d = affines[..., 0, 0], affines[..., 0, 1], affines[..., 1, 0], affines[..., 1, 1]
-    determinant = a * d - b * c
-    linear = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2) / determinant[..., None, None]
-    shift = -linear @ affines[..., :2, 2:]
-    last_row = affines.new_tensor([0, 0, 1]).expand(*affines.shape[:-2], 1, 3)
-    return torch.cat([torch.cat([linear, shift], -1), last_row], -2)
+def _invert(affines: Tensor) -> tuple[Tensor, Tensor]:
+    """Input pixel to view pixel: linear parts (B, V, 2, 2) and shifts (B, V, 2), in float64.
+
+    In closed form, because torch.linalg.inv makes the host wait for the device.
+    """
+    affines = affines.double()
+    (a, b), (c, d) = (row.unbind(-1) for row in affines[..., :2, :2].unbind(-2))
+    adjugate = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2)
+    linear = adjugate / (a * d - b * c)[..., None, None]
+    return linear, -(linear @ affines[..., :2, 2:])[..., 0]
+
+
+def _pair(first: float, second: float, like: Tensor) -> Tensor:
+    """A tensor of two numbers, written on the device (a copy from the host would make it wait)."""
+    return torch.stack(
+        [torch.full((), float(value), dtype=like.dtype, device=like.device) for value in (first, second)]
+    )
