@@ -139,6 +139,30 @@ def replace_directory(new: str | os.PathLike, target: str | os.PathLike) -> None
         shutil.rmtree(aside, ignore_errors=True)
 
 
+@contextmanager
+def exclusive_lock(path: str | os.PathLike, busy: str) -> Iterator[None]:
+    """Hold a lock file for the length of the block; the system frees it when the process dies.
+
+    Where the system has no such locks (Windows, some network disks) this does nothing.
+
+    Raises:
+        DensecfError: another process holds it (with ``busy`` as the message), or the place cannot be written.
+    """
+    with explained_os_errors(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "ab")  # noqa: SIM115 (closed below, after the block)
+    with file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DensecfError(busy) from error
+        except (ImportError, OSError):
+            pass
+        yield
+
+
 def sync_to_disk(path: str | os.PathLike) -> None:
     """Block until a file's content is on the disk, so that a rename after it is safe against a power cut."""
     descriptor = os.open(path, os.O_RDWR)

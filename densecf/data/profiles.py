@@ -16,15 +16,20 @@ A change that alters results must raise the profile's version.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
-from densecf.data.images import RawImage
+from densecf.data.images import RawImage, read_image
 from densecf.errors import ConfigError, DataError
 
 _PERCENTILES = (0.5, 99.5)
 _PERCENTILE_PIXELS = 1_000_000  # percentiles of larger images are taken on a regular grid of about this many pixels
+
+
+class NoPositiveValue(DataError):
+    """An image that profile "authors" cannot divide by its maximum; the caller knows the file's name."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +171,9 @@ def _robust_affine(height: int, width: int, size: int) -> np.ndarray:
 def _authors_intensity(raw: RawImage) -> np.ndarray:
     highest = float(raw.pixels.max())
     if highest <= 0:
-        raise DataError("no value is above zero, so the image cannot be divided by its maximum (use profile robust).")
+        raise NoPositiveValue(
+            "no value is above zero, so the image cannot be divided by its maximum (use profile robust)."
+        )
     return np.clip(raw.pixels / np.float32(highest), 0, 1)
 
 
@@ -208,3 +215,21 @@ def get_profile(name: str) -> Profile:
     if name not in PROFILES:
         raise ConfigError(f"There is no profile {name!r}; choose one of {', '.join(PROFILES)}.")
     return PROFILES[name]
+
+
+def load_image(path: str | Path, size: int, profile: str = "robust") -> tuple[np.ndarray, np.ndarray]:
+    """Read one file as `prepare` would.
+
+    Returns:
+        image: (S, S) float32 in [0, 1].
+        affine: (3, 3) float64, prepared -> original pixel index.
+
+    Raises:
+        DataError: the file cannot be used.
+        ConfigError: no such profile.
+    """
+    chosen = get_profile(profile)
+    try:
+        return chosen.image(read_image(path), size)
+    except NoPositiveValue as error:
+        raise DataError(f"{path}: {error}") from error

@@ -1,0 +1,1 @@
+"""Readers: from the tables that datasets come with to a `densecf.data.sources.Source`."""

@@ -12,7 +12,7 @@ from densecf.data.csv_table import read_csv_table
 from densecf.data.images import read_image
 from densecf.data.manual_split import assign_split
 from densecf.data.problems import Problems
-from densecf.data.profiles import get_profile, spacing_of
+from densecf.data.profiles import NoPositiveValue, get_profile, spacing_of
 from densecf.data.query import select
 from densecf.data.readers.masks import read_class_masks, read_label_mask
 from densecf.data.readers.paths import TableRoot, digest_of_files
@@ -111,7 +111,7 @@ class TableSource:
         raw = read_image(path)
         try:
             image, affine = self.profile.image(raw, size)
-        except DataError as error:
+        except NoPositiveValue as error:
             raise DataError(f"{path}: {error}") from error
         labels = self._labels(row, raw.pixels.shape)
         mask = None if labels is None else self.profile.mask(labels, size, len(self.class_names))
