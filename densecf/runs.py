@@ -24,7 +24,15 @@ from densecf.errors import ConfigError, DensecfError
 from densecf.files import write_json_atomic, write_text_atomic
 
 ROOT = Path("runs")
-_PACKAGES = ("torch", "monai", "segmentation-models-pytorch", "pytorch-lightning", "numpy", "scikit-learn", "umap-learn")
+_PACKAGES = (
+    "torch",
+    "monai",
+    "segmentation-models-pytorch",
+    "pytorch-lightning",
+    "numpy",
+    "scikit-learn",
+    "umap-learn",
+)
 
 
 def start_run(
@@ -52,13 +60,17 @@ def start_run(
     path = out if out is not None else _free_name(ROOT / command / name)
     if path.exists() and not _is_fresh(path):
         if not path.is_dir() or not is_run(path):
-            raise ConfigError(f"{path}: exists and is no run folder of densecf, so it is left alone; choose another --out")
+            raise ConfigError(
+                f"{path}: exists and is no run folder of densecf, so it is left alone; choose another --out"
+            )
         if not overwrite:
             raise ConfigError(
                 f"{path}: holds a run already; continue it with --resume, replace it with --overwrite, or choose another --out"
             )
         if command_of(path) != command:
-            raise ConfigError(f"{path}: holds a {command_of(path)} run, so {command} does not replace it; choose another --out")
+            raise ConfigError(
+                f"{path}: holds a {command_of(path)} run, so {command} does not replace it; choose another --out"
+            )
         shutil.rmtree(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -176,7 +188,9 @@ def exclusive(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ConfigError(f"{path}: another process is working in this folder; wait for it, or choose another --out") from None
+            raise ConfigError(
+                f"{path}: another process is working in this folder; wait for it, or choose another --out"
+            ) from None
         yield
 
 
@@ -219,7 +233,9 @@ def _git_commit() -> str | None:
     """The commit of the code that runs, when it runs from a checkout."""
     here = Path(__file__).parent
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5, check=True)
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip()

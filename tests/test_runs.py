@@ -96,7 +96,9 @@ def test_a_folder_has_one_writer():
     )
 
     def other() -> str:
-        return subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+        ).stdout
 
     with runs.exclusive(path):
         assert "another process" in other()

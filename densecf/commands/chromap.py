@@ -100,5 +100,7 @@ def _field(affine: np.ndarray, shape: tuple[int, ...] | None, size: int) -> np.n
     if shape is None:
         return None
     rows, columns = (affine[axis, axis] * np.arange(size) + affine[axis, 2] for axis in range(2))
-    on_rows, on_columns = ((at >= -0.5) & (at <= length - 0.5) for at, length in zip((rows, columns), shape, strict=True))
+    on_rows, on_columns = (
+        (at >= -0.5) & (at <= length - 0.5) for at, length in zip((rows, columns), shape, strict=True)
+    )
     return on_rows[:, None] & on_columns[None, :]

@@ -47,7 +47,9 @@ def choose_rows(data: PreparedDataset, *, where: str, split: str, exclude: str =
     rows = np.flatnonzero(chosen.to_numpy()).tolist()
     if not rows:
         wanted = f"--where {where}" if where else f"split {split!r}"
-        raise DataError(f"{data.path}: no record is left for {wanted}" + (f" without --exclude {exclude}" if exclude else ""))
+        raise DataError(
+            f"{data.path}: no record is left for {wanted}" + (f" without --exclude {exclude}" if exclude else "")
+        )
     return rows
 
 
@@ -66,7 +68,9 @@ def with_masks(data: PreparedDataset, rows: list[int]) -> list[int]:
 def check_size(size: int) -> None:
     """Raises ConfigError unless the U-Net can take images of this side."""
     if size < 32 or size % 32:
-        raise ConfigError(f"--size {size}: the U-Net halves images five times; use a multiple of 32, such as {max(32, round(size / 32) * 32)}")
+        raise ConfigError(
+            f"--size {size}: the U-Net halves images five times; use a multiple of 32, such as {max(32, round(size / 32) * 32)}"
+        )
 
 
 def save_examples(data: PreparedDataset, count: int = 2) -> list[Path]:

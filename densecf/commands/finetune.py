@@ -33,7 +33,11 @@ def run_finetune(options: FinetuneOptions) -> Path:
         folds = Folds.load(out / FOLDS, records)
     else:
         folds = _folds(options, records)
-        parent = {"pretrained": str(weights), "pretrained_sha256": sha256_of_file(weights)} if weights else {"pretrained": "none"}
+        parent = (
+            {"pretrained": str(weights), "pretrained_sha256": sha256_of_file(weights)}
+            if weights
+            else {"pretrained": "none"}
+        )
         out = runs.start_run(
             "finetune",
             options.run.name or (weights.parent.name if weights else "none"),

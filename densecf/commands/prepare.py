@@ -51,7 +51,9 @@ def describe(data: PreparedDataset) -> str:
     records = data.records
     lines = [f"{len(records)} images of {records['patient_id'].nunique()} patients, {data.size} x {data.size} pixels"]
     for split, group in records.groupby("split"):
-        masks = ", ".join(f"{count} with {kind or 'no'} mask" for kind, count in group["mask_kind"].value_counts().items())
+        masks = ", ".join(
+            f"{count} with {kind or 'no'} mask" for kind, count in group["mask_kind"].value_counts().items()
+        )
         known = group["pleural_effusion"].dropna() if "pleural_effusion" in group else []
         effusion = f", {int(sum(known))} of {len(known)} with effusion" if len(known) else ""
         lines.append(f"  {split}: {len(group)} images of {group['patient_id'].nunique()} patients ({masks}{effusion})")

@@ -13,7 +13,9 @@ from densecf.models.unet import dense_features, normalise
 
 
 @torch.no_grad()
-def embed_images(model: smp.Unet, head: nn.Module | None, images: Sequence[np.ndarray] | np.ndarray) -> Iterator[Tensor]:
+def embed_images(
+    model: smp.Unet, head: nn.Module | None, images: Sequence[np.ndarray] | np.ndarray
+) -> Iterator[Tensor]:
     """Pixel embeddings of one image after the other.
 
     Args:

@@ -34,7 +34,9 @@ def build_unet(
     """
     known = smp.encoders.get_encoder_names()
     if encoder not in known and not encoder.startswith("tu-"):
-        raise ConfigError(f"model.encoder: {encoder!r} is not known; any timm encoder as 'tu-NAME', or one of {', '.join(known)}")
+        raise ConfigError(
+            f"model.encoder: {encoder!r} is not known; any timm encoder as 'tu-NAME', or one of {', '.join(known)}"
+        )
     try:
         return smp.Unet(
             encoder,

@@ -84,7 +84,9 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if facts["format"] != _FORMAT:
             raise CheckpointError(f"{path}: weights format {facts['format']!r}, this version reads {_FORMAT!r}")
     except (ValueError, KeyError, TypeError):
-        raise CheckpointError(f"{path}: safetensors, but not written by densecf (its metadata has no densecf entry)") from None
+        raise CheckpointError(
+            f"{path}: safetensors, but not written by densecf (its metadata has no densecf entry)"
+        ) from None
     return tensors, facts
 
 

@@ -44,7 +44,9 @@ def choose_counterfactuals(data: PreparedDataset, wanted: str, method: Method) -
             f"{data.path}: holds no counterfactuals, and this method contrasts them; "
             "--counterfactuals none contrasts augmented views of the real images instead"
         )
-    raise DataError(f"{data.path}: name one of its counterfactual sources with --counterfactuals: {', '.join(held)}, or none")
+    raise DataError(
+        f"{data.path}: name one of its counterfactual sources with --counterfactuals: {', '.join(held)}, or none"
+    )
 
 
 class ViewDataset(Dataset):

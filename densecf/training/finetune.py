@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import segmentation_models_pytorch as smp
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -34,7 +33,7 @@ from densecf.models.weights import WEIGHTS, load_pretrained, network_facts, read
 from densecf.training.datasets import ViewDataset
 from densecf.training.loop import CHECKPOINT, LOG_EVERY, check_finite, fit, world_size
 from densecf.training.logs import report
-from densecf.training.optim import make_optimizer
+from densecf.training.optim import TrainingModule
 from densecf.training.sampler import StepPlan
 from densecf.views.geometry import IGNORE
 from densecf.visualization.overlays import save_overlays
@@ -71,14 +70,18 @@ def finetune(
         folder = out / "folds" / str(number)
         if not (resume and (folder / CASES).is_file()):
             folder.mkdir(parents=True, exist_ok=True)
-            run_fold(config, data, records, folds, number, folder, pretrained=pretrained, resume=resume, progress=progress)
+            run_fold(
+                config, data, records, folds, number, folder, pretrained=pretrained, resume=resume, progress=progress
+            )
         tables.append(pd.read_csv(folder / CASES, dtype={"case": str, "patient_id": str}))
     cases = pd.concat(tables, ignore_index=True)
     summary = summarise(cases)
     with atomic_path(out / CASES) as temporary:
         cases.to_csv(temporary, index=False)
     write_json_atomic(out / SUMMARY, summary)
-    write_text_atomic(out / "summary.md", summary_markdown(summary, f"Fine-tuned from {pretrained or 'random weights'}"))
+    write_text_atomic(
+        out / "summary.md", summary_markdown(summary, f"Fine-tuned from {pretrained or 'random weights'}")
+    )
     save_overlays(out / "overlays.png", cases, _CaseLoader(data, records, folds, out))
     return summary
 
@@ -99,7 +102,9 @@ def run_fold(
     train, test = folds.train_rows(records, number), folds.test_rows(records, number)
     if config.train_cases:
         train = limit_cases(train, config.train_cases, config.seed, records)
-    plan = StepPlan(tuple(train.tolist()), config.batch_size, config.epochs, seed=config.seed, world=world_size(config.hardware))
+    plan = StepPlan(
+        tuple(train.tolist()), config.batch_size, config.epochs, seed=config.seed, world=world_size(config.hardware)
+    )
     torch.manual_seed(config.seed)  # the weights that pretraining does not bring
     if pretrained is None:
         facts = network_facts("none", config.model, data)
@@ -117,7 +122,6 @@ def run_fold(
         hardware=config.hardware,
         title=f"fold {number + 1}/{folds.num_folds}",
         pixels_per_record=data.size**2,
-        clip=config.optim.clip,
         checkpoint_minutes=config.checkpoint_minutes,
         resume=resume,
         progress=progress,
@@ -144,7 +148,9 @@ def measure(data: PreparedDataset, rows: np.ndarray, predictions: np.ndarray, fo
             "fold": fold,
             "pleural_effusion": record.get("pleural_effusion", np.nan),
         }
-        cases.append(facts | case_metrics(prediction, data.mask(row), data.class_names, record.get("pixel_spacing", np.nan)))
+        cases.append(
+            facts | case_metrics(prediction, data.mask(row), data.class_names, record.get("pixel_spacing", np.nan))
+        )
     return pd.DataFrame(cases)[case_columns(data.class_names)]
 
 
@@ -154,12 +160,12 @@ def fresh_unet(model: ModelConfig, classes: int) -> smp.Unet:
     return build_unet(model.encoder, model.decoder_channels, classes=classes, encoder_weights=weights)
 
 
-class Segmenter(LightningModule):
+class Segmenter(TrainingModule):
     """A U-Net trained with cross-entropy, or cross-entropy plus soft Dice; pixels outside the image do not count."""
 
     def __init__(self, unet: smp.Unet, config: FinetuneConfig, updates: int):
-        super().__init__()
-        self.unet, self.config, self.updates = unet, config, updates
+        super().__init__(config.optim, updates)
+        self.unet = unet
         self.dice = smp.losses.DiceLoss("multiclass", ignore_index=IGNORE) if config.loss == "dice-ce" else None
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -172,9 +178,6 @@ class Segmenter(LightningModule):
             check_finite(loss.detach(), batch_idx)
             report(self, batch_idx, {"loss": loss.detach()})
         return loss
-
-    def configure_optimizers(self) -> Any:
-        return make_optimizer(self.parameters(), self.config.optim, self.updates)
 
 
 class _CaseLoader:

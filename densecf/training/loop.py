@@ -38,7 +38,6 @@ def fit(
     hardware: HardwareConfig,
     title: str,
     pixels_per_record: int,
-    clip: float,
     checkpoint_minutes: float,
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
@@ -54,7 +53,6 @@ def fit(
         hardware: devices, precision, loader processes.
         title: name in front of the progress bar.
         pixels_per_record: pixels that a record brings to the loss, for the bar's rate.
-        clip: gradient norm to clip at, 0 for none.
         checkpoint_minutes: time between checkpoints.
         callbacks: more Lightning callbacks.
         resume: continue an interrupted training.
@@ -77,7 +75,6 @@ def fit(
         precision=resolve_precision(hardware),
         max_epochs=1,
         accumulate_grad_batches=plan.accumulate,
-        gradient_clip_val=clip or None,
         logger=[JsonlLogger(out / METRICS), TensorBoardLogger(out, name="", version="tensorboard")],
         callbacks=[Checkpoints(checkpoint, checkpoint_minutes), *callbacks, *bar],
         log_every_n_steps=1,
@@ -99,13 +96,15 @@ def fit(
     try:
         trainer.fit(module, loader, ckpt_path=checkpoint if resuming else None, weights_only=True)
     except OSError as error:
-        raise DensecfError(f"{out}: cannot be written ({error.strerror}); free some space and continue with --resume") from error
+        raise DensecfError(
+            f"{out}: cannot be written ({error.strerror}); free some space and continue with --resume"
+        ) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
 
 
 def resolve_precision(hardware: HardwareConfig) -> Any:
-    """"auto" becomes bf16-mixed where bfloat16 is multiplied natively (Ampere and later, AMX), else 32."""
+    """ "auto" becomes bf16-mixed where bfloat16 is multiplied natively (Ampere and later, AMX), else 32."""
     if hardware.precision != "auto":
         return hardware.precision
     on_gpu = hardware.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
@@ -145,7 +144,9 @@ class Checkpoints(Callback):
         self.path, self.seconds = path, 60 * minutes
         self.last = time.monotonic()
 
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if not stepped or batch_idx + 1 == trainer.num_training_batches:
             return

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
 import torch
-from torch import nn
+from pytorch_lightning import LightningModule
 
 from densecf.config import OptimConfig
 
@@ -21,9 +22,28 @@ def lr_factor(update: int, updates: int, config: OptimConfig) -> float:
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimConfig, updates: int) -> dict:
-    """Optimizer and scheduler in the form that Lightning's ``configure_optimizers`` returns."""
-    trainable = [p for p in parameters if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda update: lr_factor(update, updates, config))
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+class TrainingModule(LightningModule):
+    """A module trained with AdamW, the schedule above and clipped gradients.
+
+    Args:
+        optim: learning rate, decay, warm-up, clipping.
+        updates: changes of the weights in the whole training.
+    """
+
+    def __init__(self, optim: OptimConfig, updates: int):
+        super().__init__()
+        self.optim, self.updates = optim, updates
+
+    def configure_optimizers(self) -> Any:
+        # The fused kernel would unscale float16 gradients itself, after they were clipped.
+        fused = self.trainer.precision != "16-mixed"
+        trainable = [p for p in self.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trainable, lr=self.optim.lr, weight_decay=self.optim.weight_decay, fused=fused)
+        factor = partial(lr_factor, updates=self.updates, config=self.optim)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        # Lightning refuses to clip for fused optimizers, whichever the precision.
+        if self.optim.clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), self.optim.clip)

@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -31,7 +30,7 @@ from densecf.training.datasets import ContrastDataset, ViewDataset, choose_count
 from densecf.training.loop import LOG_EVERY, check_finite, fit, world_size
 from densecf.training.logs import report
 from densecf.training.monitors import effective_rank, feature_spread, positive_negative_gap
-from densecf.training.optim import make_optimizer
+from densecf.training.optim import TrainingModule
 from densecf.training.probe import EmbeddingMonitor
 from densecf.training.sampler import StepPlan
 from densecf.views.geometry import IGNORE
@@ -73,7 +72,9 @@ def pretrain(
         seed=config.seed,
     )
     dataset = views if method.objective == "segment" else ContrastDataset(views, method, config.points)
-    plan = StepPlan(tuple(rows), config.batch_size, config.epochs, config.accumulate, config.seed, world_size(config.hardware))
+    plan = StepPlan(
+        tuple(rows), config.batch_size, config.epochs, config.accumulate, config.seed, world_size(config.hardware)
+    )
     if plan.records_per_step * views.num_views < 2:
         raise DataError(f"{data.path}: {len(rows)} record(s) give a step of one view; batch normalisation needs two")
     module = _make_module(config, len(data.class_names), plan.updates, init_from)
@@ -86,7 +87,6 @@ def pretrain(
         hardware=config.hardware,
         title=config.method,
         pixels_per_record=views.num_views * (data.size**2 if method.objective == "segment" else config.points),
-        clip=config.optim.clip,
         checkpoint_minutes=config.checkpoint_minutes,
         callbacks=_monitors(config, data, rows, plan),
         resume=resume,
@@ -134,18 +134,15 @@ def _monitors(config: PretrainConfig, data: PreparedDataset, rows: list[int], pl
     return [EmbeddingMonitor(data, labelled, every, config.seed)]
 
 
-class _Pretraining(LightningModule):
-    """What both kinds of pretraining share: the network, the optimiser and the logs."""
+class _Pretraining(TrainingModule):
+    """What both kinds of pretraining share: the network and the logs."""
 
     def __init__(self, config: PretrainConfig, classes: int, updates: int, encoder_weights: str | None):
-        super().__init__()
-        self.config, self.method, self.updates = config, METHODS[config.method], updates
+        super().__init__(config.optim, updates)
+        self.config, self.method = config, METHODS[config.method]
         self.unet = build_unet(
             config.model.encoder, config.model.decoder_channels, classes=classes, encoder_weights=encoder_weights
         )
-
-    def configure_optimizers(self) -> Any:
-        return make_optimizer(self.parameters(), self.config.optim, self.updates)
 
     def report(self, step: int, loss: Tensor, facts: dict[str, Tensor]) -> None:
         check_finite(loss, step)
@@ -224,4 +221,3 @@ def features_at_points(unet: Any, images: Tensor, points: Tensor) -> Tensor:
     anchors = sample_at(features[:, 0], points[:, :, 0].reshape(batch, pairs * count, 2))
     targets = sample_at(features[:, 1:].flatten(0, 1), points[:, :, 1].flatten(0, 1))
     return torch.stack([anchors.view(batch, pairs, count, -1), targets.view(batch, pairs, count, -1)], dim=2)
-

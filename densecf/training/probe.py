@@ -30,7 +30,9 @@ class EmbeddingMonitor(Callback):
         chosen = np.random.default_rng([seed, len(rows)]).permutation(rows)[:MAX_IMAGES]
         self.rows = sorted(chosen.tolist())
 
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         last = batch_idx + 1 == trainer.num_training_batches
         if not trainer.is_global_zero or not (last or (batch_idx + 1) % self.every == 0):
             return

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -7,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from densecf.losses import chance_level, info_nce
+from densecf.losses import chance_level, info_nce, streaming
 from densecf.losses.info_nce import info_nce_sum
 from tests.losses.oracle import slow_info_nce
 
-EXACT = {"rtol": 1e-10, "atol": 1e-10}
+assert_exact = partial(torch.testing.assert_close, rtol=1e-10, atol=1e-10)
 
 
 def random_rows(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -34,9 +35,9 @@ def assert_equals_slow(queries, keys, *args, tile=None, **options) -> None:
         options["self_offset"] = 0 if options.pop("exclude_self", False) else None
         total, count = info_nce_sum(queries, keys, *args, tile=tile, **options)
         fast = total / count.clamp(min=1)
-    torch.testing.assert_close(fast, slow, **EXACT)
+    assert_exact(fast, slow)
     for leaf, grad, slow_grad in zip(leaves, torch.autograd.grad(fast, leaves), slow_grads, strict=True):
-        torch.testing.assert_close(grad, torch.zeros_like(leaf) if slow_grad is None else slow_grad, **EXACT)
+        assert_exact(grad, torch.zeros_like(leaf) if slow_grad is None else slow_grad)
 
 
 class TestAgainstTheDoubleLoop:
@@ -110,6 +111,54 @@ class TestAgainstTheDoubleLoop:
         )
 
 
+class TestOnAccelerators:
+    """There, queries that do not count cannot be skipped without asking the device which ones they are."""
+
+    @pytest.fixture
+    def visit_all(self, monkeypatch):
+        monkeypatch.setattr(streaming, "_rows_to_visit", lambda valid: torch.arange(len(valid)))
+
+    @pytest.mark.parametrize("temperature", [0.01, 0.7])
+    @pytest.mark.parametrize("tile", [3, 19, 50])
+    def test_self_excluded(self, visit_all, temperature, tile):
+        rows, ids = random_rows(19, 5), random_ids(19, -1, 4)
+        mask = torch.arange(19) % 4 > 0
+        assert_equals_slow(rows, rows, ids, ids, temperature=temperature, exclude_self=True, query_mask=mask, tile=tile)
+
+    @pytest.mark.parametrize("temperature", [0.01, 0.7])
+    def test_queries_and_keys(self, visit_all, temperature):
+        ids = random_ids(13, -1, 5), random_ids(17, -1, 4, seed=1)
+        assert_equals_slow(random_rows(13, 5), random_rows(17, 5, seed=1), *ids, temperature=temperature)
+
+    @pytest.mark.parametrize("temperature", [0.01, 0.5])
+    @pytest.mark.parametrize("ids", [[0, 1, 2, 3], [-1, -1, -1, -1], [0, -1, -1, -1]])
+    def test_no_valid_query(self, visit_all, ids, temperature):
+        rows, ids = torch.full((4, 3), float("nan")), torch.tensor(ids)
+        rows[ids >= 0] = torch.randn(int((ids >= 0).sum()), 3)
+        rows.requires_grad_()
+        loss = info_nce(rows, rows, ids, ids, temperature=temperature, exclude_self=True)
+        loss.backward()
+        assert loss.item() == 0
+        assert (rows.grad == 0).all()
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+    def test_gpu_equals_cpu_without_waiting_for_the_device(self):
+        rows, ids = random_rows(500, 16), random_ids(500, -1, 4)
+        mask = torch.arange(500) % 4 > 0
+        expected = info_nce(rows, rows, ids, ids, temperature=0.2, exclude_self=True, query_mask=mask)
+        expected.backward()
+        on_gpu = rows.detach().cuda().requires_grad_()
+        ids, mask = ids.cuda(), mask.cuda()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            loss = info_nce(on_gpu, on_gpu, ids, ids, temperature=0.2, exclude_self=True, query_mask=mask)
+            loss.backward()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert_exact(loss.cpu(), expected)
+        assert_exact(on_gpu.grad.cpu(), rows.grad)
+
+
 class TestClosedForms:
     @pytest.mark.parametrize("num_rows", [2, 5, 64])
     def test_identical_rows_give_log_of_the_number_of_keys(self, num_rows):
@@ -168,10 +217,10 @@ class TestRowsThatTakeNoPart:
         loss = info_nce(spoilt, spoilt, ids, ids, temperature=temperature, exclude_self=True)
         kept = rows.detach()[there].requires_grad_()
         expected = info_nce(kept, kept, ids[there], ids[there], temperature=temperature, exclude_self=True)
-        torch.testing.assert_close(loss, expected, **EXACT)
+        assert_exact(loss, expected)
         loss.backward()
         expected.backward()
-        torch.testing.assert_close(spoilt.grad[there], kept.grad, **EXACT)
+        assert_exact(spoilt.grad[there], kept.grad)
         assert (spoilt.grad[~there] == 0).all()
 
     def test_masked_queries_get_no_gradient_as_queries(self):
@@ -225,19 +274,19 @@ class TestProperties:
         rows, ids = random_rows(30, 4), random_ids(30, 0, 4)
         renamed = torch.tensor([70, 2, 10**15, 31])[ids]
         losses = [info_nce(rows, rows, i, i, temperature=0.5, exclude_self=True) for i in (ids, renamed)]
-        torch.testing.assert_close(*losses, **EXACT)
+        assert_exact(*losses)
 
     def test_order_of_rows_changes_nothing(self):
         rows, ids = random_rows(30, 4), random_ids(30, -1, 4)
         order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
         losses = [info_nce(rows[o], rows[o], ids[o], ids[o], temperature=0.5) for o in (torch.arange(30), order)]
-        torch.testing.assert_close(*losses, **EXACT)
+        assert_exact(*losses)
 
     def test_length_of_rows_changes_nothing(self):
         rows, ids = random_rows(30, 4), random_ids(30, 0, 4)
         scaled = rows * torch.linspace(0.1, 100, 30, dtype=torch.float64)[:, None]
         losses = [info_nce(r, r, ids, ids, temperature=0.5) for r in (rows, scaled)]
-        torch.testing.assert_close(*losses, **EXACT)
+        assert_exact(*losses)
 
     @pytest.mark.parametrize(("of_queries", "of_keys"), [(True, False), (False, True)])
     def test_gradients_only_where_wanted(self, of_queries, of_keys):
@@ -248,7 +297,7 @@ class TestProperties:
         info_nce(*some, *ids, temperature=0.5).backward()
         for part, whole, wanted in zip(some, (queries, keys), (of_queries, of_keys), strict=True):
             if wanted:
-                torch.testing.assert_close(part.grad, whole.grad, **EXACT)
+                assert_exact(part.grad, whole.grad)
             else:
                 assert part.grad is None
 

@@ -6,7 +6,7 @@ import torch
 from densecf.losses import contrast, contrast_chance_level, info_nce
 from densecf.losses.pairing import anchor_pairs
 from tests.losses.oracle import slow_contrast
-from tests.losses.test_info_nce import EXACT, random_rows
+from tests.losses.test_info_nce import assert_exact, random_rows
 
 BATCH, VIEWS, POINTS, DIM = 2, 3, 4, 5
 
@@ -29,11 +29,8 @@ def test_views_equal_the_double_loop(pairing, same, temperature):
     mask = None if same == "location" else ids > 0
     options = {"pairing": pairing, "temperature": temperature, "query_mask": mask}
     fast, slow = contrast(embeddings, ids, **options), slow_contrast(embeddings, ids, **options)
-    torch.testing.assert_close(fast, slow, **EXACT)
-    torch.testing.assert_close(
-        *(torch.autograd.grad(loss, embeddings)[0] for loss in (fast, slow)),
-        **EXACT,
-    )
+    assert_exact(fast, slow)
+    assert_exact(*(torch.autograd.grad(loss, embeddings)[0] for loss in (fast, slow)))
 
 
 @pytest.mark.parametrize("direction_reduction", ["mean", "sum"])
@@ -41,11 +38,8 @@ def test_pairs_equal_the_double_loop(direction_reduction):
     embeddings, ids = random_rows(BATCH, 2, 2, POINTS, DIM), class_ids(BATCH, 2, 2, POINTS)
     options = {"pairing": "dual", "temperature": 0.7, "query_mask": ids > 0, "direction_reduction": direction_reduction}
     fast, slow = contrast(embeddings, ids, **options), slow_contrast(embeddings, ids, **options)
-    torch.testing.assert_close(fast, slow, **EXACT)
-    torch.testing.assert_close(
-        *(torch.autograd.grad(loss, embeddings)[0] for loss in (fast, slow)),
-        **EXACT,
-    )
+    assert_exact(fast, slow)
+    assert_exact(*(torch.autograd.grad(loss, embeddings)[0] for loss in (fast, slow)))
 
 
 def test_views_are_pairs_with_the_anchor():
@@ -54,10 +48,9 @@ def test_views_are_pairs_with_the_anchor():
     assert pairs.shape == (BATCH, VIEWS - 1, 2, POINTS, DIM)
     assert torch.equal(pairs[:, 1, 0], views[:, 0])
     assert torch.equal(pairs[:, 1, 1], views[:, 2])
-    torch.testing.assert_close(
+    assert_exact(
         contrast(views, ids, pairing="dual", temperature=0.7),
         contrast(pairs, anchor_pairs(ids), pairing="dual", temperature=0.7),
-        **EXACT,
     )
 
 
@@ -68,9 +61,9 @@ def test_dual_with_two_views_is_the_mean_of_both_directions():
     there = info_nce(anchor, target, flat, flat, temperature=0.7)
     back = info_nce(target, anchor, flat, flat, temperature=0.7)
     mean = contrast(views, ids, pairing="dual", temperature=0.7)
-    torch.testing.assert_close(mean, (there + back) / 2, **EXACT)
+    assert_exact(mean, (there + back) / 2)
     summed = contrast(views, ids, pairing="dual", temperature=0.7, direction_reduction="sum")
-    torch.testing.assert_close(summed, there + back, **EXACT)
+    assert_exact(summed, there + back)
 
 
 @pytest.mark.parametrize(

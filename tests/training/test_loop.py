@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pytorch_lightning import Callback, LightningModule
+from pytorch_lightning import Callback
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -12,7 +12,7 @@ from densecf.config import HardwareConfig, OptimConfig
 from densecf.errors import CheckpointError, DensecfError
 from densecf.training.logs import METRICS, forget_after, read_metrics, report
 from densecf.training.loop import CHECKPOINT, LOG_EVERY, check_finite, fit, resolve_precision
-from densecf.training.optim import lr_factor, make_optimizer
+from densecf.training.optim import TrainingModule, lr_factor
 from densecf.training.sampler import StepPlan, StepSampler
 
 HARDWARE = HardwareConfig(accelerator="cpu", precision="32", workers=0)
@@ -25,11 +25,11 @@ class Numbers(Dataset):
         return torch.randn(3, generator=torch.Generator().manual_seed(1000 * key[0] + key[1]))
 
 
-class Toy(LightningModule):
+class Toy(TrainingModule):
     def __init__(self, updates: int):
-        super().__init__()
+        super().__init__(OptimConfig(lr=0.1, clip=1.0), updates)
         torch.manual_seed(0)
-        self.net, self.updates, self.seen = nn.Linear(3, 1), updates, []
+        self.net, self.seen = nn.Linear(3, 1), []
 
     def training_step(self, batch, batch_idx):
         self.seen.append((batch_idx, batch.sum().item()))
@@ -37,9 +37,6 @@ class Toy(LightningModule):
         if batch_idx % LOG_EVERY == 0:
             report(self, batch_idx, {"loss": loss.detach()})
         return loss
-
-    def configure_optimizers(self):
-        return make_optimizer(self.parameters(), OptimConfig(lr=0.1), self.updates)
 
 
 class StopAt(Callback):
@@ -61,13 +58,15 @@ def train(out: Path, plan: StepPlan, *, callbacks=(), resume=False, workers=0) -
     module = Toy(plan.updates)
     hardware = HardwareConfig(accelerator="cpu", precision="32", workers=workers)
     fit(
-        module, Numbers(), plan, out, hardware=hardware, title="toy", pixels_per_record=1, clip=1.0, checkpoint_minutes=0,
+        module, Numbers(), plan, out, hardware=hardware, title="toy", pixels_per_record=1, checkpoint_minutes=0,
         callbacks=callbacks, resume=resume, progress=False,
     )  # fmt: skip
     return module
 
 
-@pytest.mark.parametrize(("accumulate", "stop", "workers"), [(1, 1, 0), (1, 13, 0), (1, 24, 2), (2, 8, 0), (2, 9, 0), (1, 12, 0)])
+@pytest.mark.parametrize(
+    ("accumulate", "stop", "workers"), [(1, 1, 0), (1, 13, 0), (1, 24, 2), (2, 8, 0), (2, 9, 0), (1, 12, 0)]
+)
 def test_resumed_equals_unbroken(tmp_path, accumulate, stop, workers):
     plan = StepPlan(tuple(range(10)), batch_size=2, epochs=5, accumulate=accumulate, seed=3)
     whole = train(tmp_path / "whole", plan)

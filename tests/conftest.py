@@ -1,0 +1,45 @@
+"""Shared by all tests: real radiographs where they are at hand, and one small prepared phantom."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Two test processes on two cores: more threads each would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def radiographs() -> Path:
+    """Folder with ``lungs.csv``: real chest radiographs, which the project does not ship."""
+    folder = Path(os.environ.get("DENSECF_SHARED", ROOT.parent / "shared")) / "data" / "cxr"
+    if not (folder / "lungs.csv").is_file():
+        pytest.skip(f"no real radiographs at {folder}; DENSECF_SHARED names the folder that holds data/cxr")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_densecf():
+    """Runs the real command line in a folder and returns the finished process."""
+
+    def run(folder: Path, *arguments: object, code: int = 0) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            [sys.executable, "-m", "densecf", *map(str, arguments)], cwd=folder, capture_output=True, text=True
+        )
+        assert done.returncode == code, f"densecf {' '.join(map(str, arguments))}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory, run_densecf) -> Path:
+    """A prepared phantom of 24 + 70 images at 32 pixels."""
+    folder = tmp_path_factory.mktemp("phantom")
+    run_densecf(folder, "data", "prepare", "phantom", "--out", "phantom", "--size", 32, "--images", 24, "--quiet")
+    return folder / "phantom"
