@@ -4,13 +4,13 @@ from densecf.errors import DensecfError
 
 __version__ = "0.1.0"
 
-__all__ = ["DensecfError", "__version__", "load_pretrained"]
+__all__ = ["DensecfError", "__version__", "encoder_state_dict", "load_pretrained"]
 
 
 def __getattr__(name: str):
     # Loaded on first use: importing densecf must not import torch.
-    if name == "load_pretrained":
-        from densecf.models.weights import load_pretrained
+    if name in ("encoder_state_dict", "load_pretrained"):
+        from densecf.models import weights
 
-        return load_pretrained
+        return getattr(weights, name)
     raise AttributeError(f"module 'densecf' has no attribute {name!r}")
