@@ -68,11 +68,12 @@ def finish(
     with explained_os_errors(folder / AFFINES):
         np.save(folder / AFFINES, np.array([done[row].affine for row in rows], dtype=AFFINE_DTYPE))
     names = [*files, RECORDS, AFFINES, *([SKIPPED] if unusable else [])]
-    profile = fingerprint["source"].get("profile")
+    profile, version = fingerprint["source"].get("profile") or (None, None)
     meta = {
         "format": FORMAT,
         "densecf_version": densecf.__version__,
         "profile": profile,
+        "profile_version": version,
         "size": next(iter(files.values())).size,
         "num_records": len(rows),
         "class_names": list(source.class_names),

@@ -37,6 +37,7 @@ META_KEYS = {
     "format",
     "densecf_version",
     "profile",
+    "profile_version",
     "size",
     "num_records",
     "class_names",

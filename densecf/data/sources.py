@@ -54,5 +54,8 @@ class Source(Protocol):
         ...
 
     def fingerprint(self) -> dict[str, Any]:
-        """Everything that decides the content, as JSON values; equal fingerprints mean equal samples."""
+        """Everything that decides the content, as JSON values; equal fingerprints mean equal samples.
+
+        A source that reads files says "profile": [name, version].
+        """
         ...

@@ -161,7 +161,7 @@ def test_dicom_voi_lut(tmp_path):
     small = (WIDE % 256).astype(np.uint16)
     table = np.arange(256)[::-1] ** 2
     lut = Dataset()
-    lut.LUTDescriptor, lut.LUTData = [256, 0, 16], table.tolist()
+    lut.LUTDescriptor, lut.LUTData = [256, 0, 16], table.astype("<u2").tobytes()
     raw = read_image(dicom(tmp_path / "a.dcm", small, VOILUTSequence=Sequence([lut])))
     np.testing.assert_array_equal(raw.pixels, table[small])
 

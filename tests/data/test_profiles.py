@@ -44,7 +44,8 @@ def test_a_coordinate_ramp_comes_out_where_the_affine_says(profile, height, widt
     )
     for axis, ramp in enumerate(np.mgrid[:height, :width].astype(np.float32)):
         error = np.abs(resample(ramp, affine, size) - expected[axis])[interior]
-        assert error.max(initial=0) < 0.06  # original pixels; the triangle filter is exact for whole-number steps
+        # Original pixels. The filter is PIL's: exact for whole-number steps, worst for steps just above one.
+        assert error.max(initial=0) < (1e-3 if float(affine[axis, axis]).is_integer() else 0.09)
         nearest = np.abs(resample_nearest(ramp, affine, size) - expected[axis])[interior]
         assert nearest.max(initial=0) <= 0.5 + 1e-4
 
@@ -175,7 +176,7 @@ def test_authors_need_a_positive_value(tmp_path):
     path = save(tmp_path / "a.tif", -np.random.default_rng(0).random((20, 20)).astype(np.float32))
     with pytest.raises(DataError, match=r"a\.tif: no value is above zero"):
         load_image(path, 32, "authors")
-    assert load_image(path, 32)[0].max() == 1
+    assert load_image(path, 32)[0].max() > 0.9
 
 
 def test_unknown_profiles_are_named():
