@@ -158,9 +158,13 @@ def _resume(partial: Path, fingerprint: dict[str, Any], files: dict[str, RowFile
             shutil.rmtree(partial / folder, ignore_errors=True)
         for name in (_PLAN, _JOURNAL, _UNUSABLE):
             (partial / name).unlink(missing_ok=True)
-    for file in files.values():
-        file.create()
-    write_json_atomic(partial / _PLAN, fingerprint)
+    try:
+        for file in files.values():
+            file.create()
+        write_json_atomic(partial / _PLAN, fingerprint)
+    except DensecfError:  # no room: do not hold on to what little there is
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     return {}
 
 

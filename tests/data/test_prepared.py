@@ -22,9 +22,9 @@ TRUTH = "scanner=other+pleural_effusion=other"
 class MadeUp:
     """A source with counterfactuals, without files."""
 
-    class_names = ("background", "left_lung", "right_lung")
+    class_names: tuple[str, ...] = ("background", "left_lung", "right_lung")
     counterfactual_source = "truth"
-    counterfactual_names = ("scanner=other", TRUTH)
+    counterfactual_names: tuple[str, ...] = ("scanner=other", TRUTH)
 
     def __init__(self, n=5, **wrong):
         self.wrong = wrong

@@ -12,6 +12,12 @@ from densecf.errors import ConfigError, DataError, LeakError
 from tests.data.making import cohort, lungs, radiograph, save, source
 
 
+def mask_of(source, row, size):
+    mask = source.load(row, size).mask
+    assert mask is not None
+    return mask
+
+
 def table(folder, *rows, header="image,patient_id"):
     path = folder / "t.csv"
     path.write_text("\n".join([header, *rows]) + "\n")
@@ -20,6 +26,7 @@ def table(folder, *rows, header="image,patient_id"):
 
 def test_a_sample_is_what_the_contract_says(tmp_path):
     sample = source(tmp_path).load(0, 32)
+    assert sample.mask is not None
     assert sample.image.shape == sample.mask.shape == (32, 32)
     assert sample.image.dtype == np.float32
     assert sample.mask.dtype == np.uint8
@@ -32,12 +39,12 @@ def test_a_sample_is_what_the_contract_says(tmp_path):
 def test_left_and_right_come_first_whatever_the_order_of_the_columns(tmp_path):
     save(tmp_path / "a.png", radiograph(0))
     left, right = lungs()
-    for name, mask in (("l", left), ("r", right), ("h", np.eye(40, 48, k=40, dtype=np.uint8))):
-        save(tmp_path / f"{name}.png", mask)
+    for name, drawn in (("l", left), ("r", right), ("h", np.eye(40, 48, k=40, dtype=np.uint8))):
+        save(tmp_path / f"{name}.png", drawn)
     header = "heart_mask,image,right_lung_mask,patient_id,left_lung_mask,mask_source,mask_quality"
     loaded = TableSource(table(tmp_path, "h.png,a.png,r.png,1,l.png,me,0.5", header=header))
     assert loaded.class_names == ("background", "left_lung", "right_lung", "heart")
-    mask = loaded.load(0, 48).mask
+    mask = mask_of(loaded, 0, 48)
     assert mask[24, 36] == 1  # the patient's left is on the image's right
     assert mask[24, 10] == 2
     chosen = TableSource(tmp_path / "t.csv", class_names=("background", "heart"))
@@ -50,7 +57,7 @@ def test_label_masks(tmp_path):
     labels[10:20, 10:20], labels[10:20, 30:40] = 1, 2
     save(tmp_path / "m.png", labels)
     path = table(tmp_path, "a.png,1,m.png", header="image,patient_id,mask")
-    np.testing.assert_array_equal(np.unique(TableSource(path).load(0, 48).mask), [0, 1, 2])
+    np.testing.assert_array_equal(np.unique(mask_of(TableSource(path), 0, 48)), [0, 1, 2])
     with pytest.raises(
         DataError, match=r"m\.png: holds the values 2, which are no class; expected 0 background, 1 lung"
     ):
@@ -113,7 +120,7 @@ def test_a_few_shared_pixels_go_to_the_later_class(tmp_path):
     left, right = lungs()
     right[left.nonzero()[0][0], left.nonzero()[1][0]] = 255
     save(tmp_path / "masks/right_000.png", right)
-    mask = loaded.load(0, 48).mask
+    mask = mask_of(loaded, 0, 48)
     assert (mask == 2).sum() == (right > 0).sum()
     assert (mask == 1).sum() == (left > 0).sum() - 1
 
@@ -122,7 +129,7 @@ def test_binary_masks_may_be_zero_and_one_or_empty(tmp_path):
     loaded = source(tmp_path, 2)
     save(tmp_path / "masks/left_000.png", lungs()[0] // 255)
     save(tmp_path / "masks/right_000.png", np.zeros((40, 48), np.uint8))
-    mask = loaded.load(0, 48).mask
+    mask = mask_of(loaded, 0, 48)
     assert (mask == 1).sum() == (lungs()[0] > 0).sum()
     assert not (mask == 2).any()
 
