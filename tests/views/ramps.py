@@ -22,7 +22,7 @@ def sources(affine: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def visible(points: np.ndarray, input_size: tuple[int, int], margin: float = 0.0) -> np.ndarray:
     last = np.asarray(input_size) - 1
-    return ((points >= margin) & (points <= last - margin)).all(axis=-1)
+    return np.all((points >= margin) & (points <= last - margin), axis=-1)
 
 
 def ramp_error(view: Tensor, affine: np.ndarray, input_size: tuple[int, int]) -> float:

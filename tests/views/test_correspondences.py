@@ -148,8 +148,8 @@ def test_points_are_uniform_in_input_pixels():
     for affine in affines[0].numpy():
         seen &= geometry.inside(geometry.apply(geometry.invert(affine), tried), size)
     edges = [np.linspace(low[axis], high[axis], 7) for axis in (0, 1)]
-    expected = np.histogram2d(*tried[seen].T, bins=edges)[0]
-    observed = np.histogram2d(*shared.T, bins=edges)[0]
+    expected = np.histogram2d(tried[seen, 0], tried[seen, 1], bins=edges)[0]
+    observed = np.histogram2d(shared[:, 0], shared[:, 1], bins=edges)[0]
     used = expected > 200
     assert used.sum() > 20
     assert stats.chi2_contingency(np.stack([expected[used], observed[used]])).pvalue > 1e-4
@@ -174,6 +174,20 @@ def test_a_sliver_counts_only_from_min_area():
     assert 60 < area < 126
     assert sample_correspondences(affines, size, 5, min_area=area - 0.1)[1].all()
     assert not sample_correspondences(affines, size, 5, min_area=area + 0.1)[1].any()
+
+
+def test_points_on_the_rim_do_not_leave_it_by_rounding():
+    """Two crops that share one line of pixel centres: every point lies on the rim of both."""
+    crops = [geometry.resized_crop(20, left, 20, 12, (20, 12)) for left in (20, 31)]
+    turns = [geometry.rotation(degrees, (64, 64)) for degrees in np.linspace(-15, 15, 40)]
+    affines = torch.from_numpy(np.array([[turn @ crop for crop in crops] for turn in turns]))
+    points, valid = sample_correspondences(
+        affines, (20, 12), 50, torch.Generator().manual_seed(0), input_size=64, min_area=0.0
+    )
+    assert valid.all()
+    assert (points[:, 0, :, 1] - 11).abs().max() < 1e-6
+    assert (points >= 0).all()
+    assert (points <= torch.tensor([19, 11])).all()
 
 
 def test_a_matrix_without_inverse_is_invalid_and_finite():

@@ -46,6 +46,20 @@ def test_crops_lie_in_the_image_and_within_the_paper_s_ranges(geometries):
         assert 0.73 <= drawn.width / drawn.height <= 1.36
 
 
+def test_shapes_are_log_uniform():
+    """Wide and tall are equally likely; small crops of a large image always fit and hardly round."""
+    stream = np.random.RandomState(0)
+    parameters = ViewParameters(scale=(0.1, 0.3))
+    drawn = [draw_geometry(stream, parameters, (2000, 2000)) for _ in range(DRAWS)]
+    assert uniform([np.log(one.width / one.height) for one in drawn], np.log(3 / 4), np.log(4 / 3))
+
+
+def test_ratio_is_width_over_height():
+    stream = np.random.RandomState(0)
+    drawn = [draw_geometry(stream, ViewParameters(ratio=(0.4, 0.5)), (500, 500)) for _ in range(50)]
+    assert all(0.39 < one.width / one.height < 0.51 for one in drawn)
+
+
 @pytest.mark.parametrize("size", [(200, 240), (90, 400)])
 def test_crops_are_distributed_as_torchvision_s(size):
     """(90, 400) needs torchvision's fallback for many draws."""

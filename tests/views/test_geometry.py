@@ -107,7 +107,7 @@ def test_corners_of_a_crop():
 
 
 def test_inside_is_between_the_outer_pixel_centres():
-    points = [[0, 0], [9, 4], [-0.01, 2], [9.01, 2], [5, 4.01], [5, -0.01]]
+    points = [[0.0, 0.0], [9.0, 4.0], [-0.01, 2.0], [9.01, 2.0], [5.0, 4.01], [5.0, -0.01]]
     assert geometry.inside(points, (10, 5)).tolist() == [True, True, False, False, False, False]
 
 
@@ -116,6 +116,6 @@ def test_bad_arguments_are_named():
         geometry.invert(np.zeros((3, 3)))
     for size in (0, (5, 0), 2.5):
         with pytest.raises(DataError, match="at least 1"):
-            geometry.as_size(size)
+            geometry.as_size(size)  # type: ignore[arg-type]
     assert geometry.as_size(7) == (7, 7)
     assert geometry.as_size((7, 3)) == (7, 3)

@@ -122,20 +122,23 @@ def test_a_record_s_views_depend_on_its_seeds_alone(record):
     assert not torch.equal(order[0]["affines"], one(images, mask, seeds(0, epoch=1))["affines"])
 
 
+class Records(torch.utils.data.Dataset):
+    def __init__(self, images, mask):
+        self.images, self.mask = images, mask
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, number):
+        return MultiView(24)(self.images, self.mask, seeds(number))
+
+
 def test_the_same_in_workers_as_without(record):
-    images, mask = record
-
-    class Records(torch.utils.data.Dataset):
-        def __len__(self):
-            return 4
-
-        def __getitem__(self, number):
-            return MultiView(24)(images, mask, seeds(number))
-
-    batches = [list(torch.utils.data.DataLoader(Records(), batch_size=2, num_workers=workers)) for workers in (0, 2)]
+    data = Records(*record)
+    batches = [list(torch.utils.data.DataLoader(data, batch_size=2, num_workers=workers)) for workers in (0, 2)]
     for alone, worker in zip(*batches, strict=True):
-        assert torch.equal(alone["images"], worker["images"])
-        assert torch.equal(alone["affines"], worker["affines"])
+        for name in ("images", "masks", "affines"):
+            assert torch.equal(alone[name], worker[name])
 
 
 def test_read_only_arrays_are_neither_changed_nor_warned_about(record, recwarn):

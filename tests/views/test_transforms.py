@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -71,7 +73,12 @@ def test_composing_two_views_multiplies_their_matrices():
 
 def test_one_draw_for_all_keys_and_a_new_one_each_call():
     transform = RandomViewd(["image", "other"], "mask").set_random_state(seed=0)
-    record = {"image": ramp((50, 50)), "other": ramp((50, 50)) * 2, "mask": ramp((50, 50))[:1].byte(), "name": "x"}
+    record: dict[str, Any] = {
+        "image": ramp((50, 50)),
+        "other": ramp((50, 50)) * 2,
+        "mask": ramp((50, 50))[:1].byte(),
+        "name": "x",
+    }
     first, second = transform(record), transform(record)
     assert torch.equal(first["image"].affine, first["mask"].affine)
     torch.testing.assert_close(first["other"].as_tensor(), first["image"].as_tensor() * 2)
