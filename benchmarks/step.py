@@ -56,7 +56,9 @@ def main() -> None:
     config = PretrainConfig(points=options.points, batch_size=options.batch, model=ModelConfig(encoder=options.encoder))
     method = METHODS["s-mvd-cl"]
     with tempfile.TemporaryDirectory() as folder:
-        data = prepare(PhantomSource(num_pretraining=24, seed=0), Path(folder) / "data", size=options.size, progress=False)
+        data = prepare(
+            PhantomSource(num_pretraining=24, seed=0), Path(folder) / "data", size=options.size, progress=False
+        )
         views = ViewDataset(data, config.views, counterfactuals=choose_counterfactuals(data, "auto", method))
         dataset = ContrastDataset(views, method, options.points)
         plan = StepPlan(tuple(range(24)), options.batch, epochs=-(-STEPS * options.batch // 24))
@@ -89,7 +91,9 @@ def bare_times(module: Contrast, batch: dict, config: PretrainConfig) -> tuple[f
         optimizer.step()
         optimizer.zero_grad()
         middle = time.perf_counter()
-        contrast(rows, batch["ids"], pairing="multi", temperature=config.temperature, query_mask=batch["query"]).backward()
+        contrast(
+            rows, batch["ids"], pairing="multi", temperature=config.temperature, query_mask=batch["query"]
+        ).backward()
         rows.grad = None
         network.append(middle - start)
         losses.append(time.perf_counter() - middle)

@@ -65,7 +65,8 @@ def start_run(
             )
         if not overwrite:
             raise ConfigError(
-                f"{path}: holds a run already; continue it with --resume, replace it with --overwrite, or choose another --out"
+                f"{path}: holds a run already; continue it with --resume, replace it with --overwrite, "
+                "or choose another --out"
             )
         if command_of(path) != command:
             raise ConfigError(

@@ -69,7 +69,8 @@ def check_size(size: int) -> None:
     """Raises ConfigError unless the U-Net can take images of this side."""
     if size < 32 or size % 32:
         raise ConfigError(
-            f"--size {size}: the U-Net halves images five times; use a multiple of 32, such as {max(32, round(size / 32) * 32)}"
+            f"--size {size}: the U-Net halves images five times; use a multiple of 32, "
+            f"such as {max(32, round(size / 32) * 32)}"
         )
 
 

@@ -33,13 +33,13 @@ def default_options(command: str, kind: type, arguments: list[str]) -> Any:
     Raises:
         ConfigError: a preset, config file or run to resume that cannot be used.
     """
-    if command not in _TRAININGS or {"-h", "--help"} & set(arguments) and "--preset" not in arguments:
+    if command not in _TRAININGS or ({"-h", "--help"} & set(arguments) and "--preset" not in arguments):
         return None
     config_kind, presets = _TRAININGS[command]
     if "--resume" in arguments:
         out = _value(arguments, "--out")
         run = runs.unfinished_run(command, Path(out) if out else None)
-        config = from_dict(config_kind, runs.read_config(run), f"{run}/config.yaml")
+        config: Any = from_dict(config_kind, runs.read_config(run), f"{run}/config.yaml")
     elif file := _value(arguments, "--config"):
         config = load_yaml(config_kind, Path(file))
     else:
@@ -58,7 +58,7 @@ def checked(command: str, options: Any, default: Any) -> Any:
     """
     if command not in _TRAININGS:
         return options
-    config = from_dict(_TRAININGS[command][0], to_dict(options.config), f"densecf {command}")
+    config: Any = from_dict(_TRAININGS[command][0], to_dict(options.config), f"densecf {command}")
     if options.run.resume:
         before, after = to_dict(default.config), to_dict(config)
         changed = [key for key in after if after[key] != before[key] and key not in _MAY_CHANGE_ON_RESUME]

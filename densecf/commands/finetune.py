@@ -20,10 +20,13 @@ RECORDS = "records.csv"
 
 def run_finetune(options: FinetuneOptions) -> Path:
     """Fine-tunes in folds, or continues to, and returns the run folder."""
+    from densecf.models.weights import read_facts
     from densecf.training.finetune import finetune
 
     config, progress = options.config, not options.run.quiet
     weights = None if config.pretrained == "none" else runs.find_weights(config.pretrained)
+    if weights is not None:
+        read_facts(weights)  # a foreign file is refused before anything is made
     data = open_dataset(config.data if config.data != "auto" else data_of(weights), progress=progress)
     records = data.records.iloc[with_masks(data, choose_rows(data, where=config.where, split="manual"))]
     if weights is not None:

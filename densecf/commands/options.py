@@ -10,7 +10,8 @@ import tyro
 
 from densecf.config import Count, FinetuneConfig, Fraction, NonNegative, PretrainConfig
 
-Flag = tyro.conf.FlagCreatePairsOff
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""A switch: ``--resume``, without a ``--no-resume``."""
 NoPrefix = tyro.conf.arg(name="")
 
 
@@ -26,11 +27,11 @@ class RunOptions:
     """YAML file with options (any run's config.yaml); flags given beside it win."""
     preset: Literal["default", "embedded", "authors"] | None = None
     """A named set of options; embedded is the one for the phantom, authors follows the papers' code."""
-    resume: Flag[bool] = False
+    resume: Flag = False
     """Continue an interrupted run: the one in --out, else the newest unfinished one."""
-    overwrite: Flag[bool] = False
+    overwrite: Flag = False
     """Replace the run that is already in --out."""
-    quiet: Flag[bool] = False
+    quiet: Flag = False
     """No progress bars."""
 
 
@@ -68,11 +69,11 @@ class PrepareTableOptions:
     column, else a fifth of the patients that have masks."""
     workers: NonNegative = 0
     """Processes; 0: one a core."""
-    skip_bad: Flag[bool] = False
+    skip_bad: Flag = False
     """Leave out images that cannot be used, and list them in skipped.csv."""
-    overwrite: Flag[bool] = False
+    overwrite: Flag = False
     """Replace what is in --out."""
-    quiet: Flag[bool] = False
+    quiet: Flag = False
     """No progress bar."""
 
 
@@ -89,9 +90,9 @@ class PreparePhantomOptions:
     seed: NonNegative = 0
     workers: NonNegative = 0
     """Processes; 0: one a core."""
-    overwrite: Flag[bool] = False
+    overwrite: Flag = False
     """Replace what is in --out."""
-    quiet: Flag[bool] = False
+    quiet: Flag = False
     """No progress bar."""
 
 
@@ -110,7 +111,7 @@ class EvaluateOptions:
     seed: NonNegative = 0
     out: Path | None = None
     """Folder of the product; without it: runs/evaluate/<run>."""
-    overwrite: Flag[bool] = False
+    overwrite: Flag = False
     """Replace what is in --out."""
 
 
@@ -135,7 +136,7 @@ class ChromapOptions:
     seed: NonNegative = 0
     out: Path | None = None
     """Folder of the product; without it: runs/chromap/<image>."""
-    overwrite: Flag[bool] = False
+    overwrite: Flag = False
     """Replace what is in --out."""
 
 

@@ -54,7 +54,7 @@ def describe(data: PreparedDataset) -> str:
         masks = ", ".join(
             f"{count} with {kind or 'no'} mask" for kind, count in group["mask_kind"].value_counts().items()
         )
-        known = group["pleural_effusion"].dropna() if "pleural_effusion" in group else []
+        known = group["pleural_effusion"].dropna().tolist() if "pleural_effusion" in group else []
         effusion = f", {int(sum(known))} of {len(known)} with effusion" if len(known) else ""
         lines.append(f"  {split}: {len(group)} images of {group['patient_id'].nunique()} patients ({masks}{effusion})")
     for source, names in data.counterfactuals.items():

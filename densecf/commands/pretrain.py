@@ -23,9 +23,8 @@ def run_pretrain(options: PretrainOptions) -> Path:
     if method.needs_masks:
         labelled = with_masks(data, rows)
         if len(labelled) < len(rows):
-            print(
-                f"{len(rows) - len(labelled)} of {len(rows)} records have no mask and are left out: {config.method} needs masks"
-            )
+            missing = len(rows) - len(labelled)
+            print(f"{missing} of {len(rows)} records have no mask and are left out: {config.method} needs masks")
         rows = labelled
     init_from = runs.find_weights(options.init_from) if options.init_from else None
     if options.run.resume:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,34 +67,36 @@ def save_head(head: nn.Module, path: Path, meta: dict[str, Any]) -> None:
     _save(head.state_dict(), path, meta)
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata of a weights file.
+def read_facts(path: str | Path) -> dict[str, Any]:
+    """What a run's weights file says of itself.
+
+    Args:
+        path: a run folder or its ``weights.safetensors``.
 
     Raises:
         CheckpointError: when the file is missing, is not safetensors, or was not written by densecf.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            meta = (file.metadata() or {}).get("densecf")
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such weights file") from None
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: not a safetensors file ({error})") from None
+    file = _weights_file(Path(path))
+    with _opened(file) as tensors:
+        meta = (tensors.metadata() or {}).get("densecf")
     try:
         facts = json.loads(meta or "")
-        if facts["format"] != _FORMAT:
-            raise CheckpointError(f"{path}: weights format {facts['format']!r}, this version reads {_FORMAT!r}")
+        written_as = facts["format"]
     except (ValueError, KeyError, TypeError):
         raise CheckpointError(
-            f"{path}: safetensors, but not written by densecf (its metadata has no densecf entry)"
+            f"{file}: safetensors, but not written by densecf (no densecf entry in its metadata)"
         ) from None
-    return tensors, facts
+    if written_as != _FORMAT:
+        raise CheckpointError(f"{file}: weights format {written_as!r}, this version reads {_FORMAT!r}")
+    return facts
 
 
-def read_facts(path: str | Path) -> dict[str, Any]:
-    """What a run's weights file says of itself; raises as `read_weights` does."""
-    return read_weights(_weights_file(Path(path)))[1]
+def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata of a weights file; arguments and errors as in `read_facts`."""
+    file = _weights_file(Path(path))
+    facts = read_facts(file)
+    with _opened(file) as tensors:
+        return {key: tensors.get_tensor(key) for key in tensors.keys()}, facts  # noqa: SIM118
 
 
 def load_run(path: str | Path) -> Run:
@@ -184,6 +188,17 @@ def _save(state: dict[str, Tensor], path: Path, meta: dict[str, Any]) -> None:
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={"densecf": json.dumps({"format": _FORMAT, **meta})})
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            yield tensors
+    except FileNotFoundError:
+        raise CheckpointError(f"{file}: no such weights file") from None
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file}: not a safetensors file ({error})") from None
 
 
 def _weights_file(path: Path) -> Path:

@@ -5,8 +5,6 @@ Every sample is a pure function of (seed, epoch, row): it does not depend on whi
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -16,7 +14,7 @@ from densecf.errors import DataError
 from densecf.methods import Method
 from densecf.views.correspondences import sample_correspondences
 from densecf.views.geometry import IGNORE
-from densecf.views.multiview import MultiView, view_seed
+from densecf.views.multiview import MultiView, Views, view_seed
 from densecf.views.parameters import ViewParameters
 from densecf.views.sampling import labels_at
 
@@ -77,7 +75,7 @@ class ViewDataset(Dataset):
     def num_views(self) -> int:
         return self.augmentations + len(self.names)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+    def __getitem__(self, key: tuple[int, int]) -> Views:
         epoch, row = key
         images = [self.data.image(row)] * self.augmentations
         images += [self.data.counterfactual(self.source, name, row) for name in self.names]

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from densecf.config import FinetuneConfig, ModelConfig
 from densecf.data.prepared import PreparedDataset
 from densecf.data.splits import Folds, limit_cases
+from densecf.errors import DataError
 from densecf.evaluation.comparison import compare_cases
 from densecf.evaluation.segmentation import case_columns, case_metrics, summarise
 from densecf.evaluation.tables import summary_markdown
@@ -31,8 +32,8 @@ from densecf.models.embed import predict_masks
 from densecf.models.unet import build_unet, normalise
 from densecf.models.weights import WEIGHTS, load_pretrained, network_facts, read_facts, save_weights
 from densecf.training.datasets import ViewDataset
-from densecf.training.loop import CHECKPOINT, LOG_EVERY, check_finite, fit, world_size
 from densecf.training.logs import report
+from densecf.training.loop import CHECKPOINT, LOG_EVERY, check_finite, fit, world_size
 from densecf.training.optim import TrainingModule
 from densecf.training.sampler import StepPlan
 from densecf.views.geometry import IGNORE
@@ -149,9 +150,18 @@ def measure(data: PreparedDataset, rows: np.ndarray, predictions: np.ndarray, fo
             "pleural_effusion": record.get("pleural_effusion", np.nan),
         }
         cases.append(
-            facts | case_metrics(prediction, data.mask(row), data.class_names, record.get("pixel_spacing", np.nan))
+            facts
+            | case_metrics(prediction, true_mask(data, row), data.class_names, record.get("pixel_spacing", np.nan))
         )
     return pd.DataFrame(cases)[case_columns(data.class_names)]
+
+
+def true_mask(data: PreparedDataset, row: int) -> np.ndarray:
+    """The mask of a record, ``(S, S)`` class indices; a DataError names a record that has none."""
+    mask = data.mask(row)
+    if mask is None:
+        raise DataError(f"{data.path}: record {data.records.iloc[row]['image']!r} has no mask to measure against")
+    return mask
 
 
 def fresh_unet(model: ModelConfig, classes: int) -> smp.Unet:
@@ -194,7 +204,7 @@ class _CaseLoader:
     def __call__(self, case: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         row, number, place = self.where[case]
         predictions = np.load(self.out / "folds" / str(number) / PREDICTIONS, mmap_mode="r", allow_pickle=False)
-        return self.data.image(row), self.data.mask(row), np.array(predictions[place])
+        return self.data.image(row), true_mask(self.data, row), np.array(predictions[place])
 
 
 def read_summary(run: Path) -> dict[str, Any]:

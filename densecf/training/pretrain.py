@@ -22,13 +22,13 @@ from densecf.data.prepared import PreparedDataset
 from densecf.errors import DataError
 from densecf.files import atomic_path, sha256_of_file
 from densecf.losses.pairing import contrast, contrast_chance_level
-from densecf.methods import METHODS, Method
+from densecf.methods import METHODS
 from densecf.models.heads import projection_head
 from densecf.models.unet import build_unet, dense_features, normalise
 from densecf.models.weights import HEAD, WEIGHTS, load_into, network_facts, save_head, save_weights
 from densecf.training.datasets import ContrastDataset, ViewDataset, choose_counterfactuals
-from densecf.training.loop import LOG_EVERY, check_finite, fit, world_size
 from densecf.training.logs import report
+from densecf.training.loop import LOG_EVERY, check_finite, fit, world_size
 from densecf.training.monitors import effective_rank, feature_spread, positive_negative_gap
 from densecf.training.optim import TrainingModule
 from densecf.training.probe import EmbeddingMonitor
@@ -95,7 +95,7 @@ def pretrain(
     if module.trainer.is_global_zero:
         if config.method != "segmentation":
             head_facts = {"hidden": config.model.projection_hidden, "dim": config.model.projection_dim}
-            save_head(module.head, out / HEAD, head_facts)
+            save_head(module.get_submodule("head"), out / HEAD, head_facts)
         save_weights(module.unet, out / WEIGHTS, network_facts(config.method, config.model, data))
     return {
         "records": len(rows),
@@ -146,7 +146,7 @@ class _Pretraining(TrainingModule):
 
     def report(self, step: int, loss: Tensor, facts: dict[str, Tensor]) -> None:
         check_finite(loss, step)
-        report(self, step, {"loss": loss, **facts, "lr": self.optimizers().param_groups[0]["lr"]})
+        report(self, step, {"loss": loss, **facts, "lr": self.trainer.optimizers[0].param_groups[0]["lr"]})
 
 
 class Contrast(_Pretraining):

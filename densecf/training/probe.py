@@ -41,7 +41,12 @@ class EmbeddingMonitor(Callback):
             # Global generators stay untouched, so that measuring more often changes no result.
             with torch.random.fork_rng():
                 found = evaluate_network(
-                    module.unet, module.head, self.data, self.rows, seed=self.seed, pixels_per_image=300
+                    module.get_submodule("unet"),
+                    module.get_submodule("head"),
+                    self.data,
+                    self.rows,
+                    seed=self.seed,
+                    pixels_per_image=300,
                 )
         except DataError:  # too few patients, or masks of one class only: nothing to measure on
             return
