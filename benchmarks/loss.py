@@ -99,7 +99,8 @@ def measure_memory(name: str, size: int) -> dict[str, float]:
 
 def memory_in_fresh_process(name: str, size: int) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.loss", "--memory-of", name, "--size", str(size)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    root = Path(__file__).parents[1]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=root).stdout)
 
 
 def report() -> bool:

@@ -60,8 +60,7 @@ def _stream(
     key_sums = k.new_zeros(num_keys + 1, dim).index_add_(0, match.key_slot, k)
     query_sums = torch.zeros_like(key_sums)
     key_weight = match.key_valid.to(k.dtype)
-    # On the CPU, looking at values is free: skip queries that do not count.
-    rows = match.valid.nonzero()[:, 0] if q.device.type == "cpu" else torch.arange(len(q), device=q.device)
+    rows = _rows_to_visit(match.valid)
     buffer = k.new_empty(min(tile, len(rows)), num_keys)
     total = k.new_zeros(())
 
@@ -106,6 +105,11 @@ def _stream(
     if grad_q is not None and grad_q is not grad_k:
         _through_normalise_(grad_q, q, q_inverse)
     return total, grad_q, grad_k
+
+
+def _rows_to_visit(valid: Tensor) -> Tensor:
+    """Indices of all queries; on the CPU, where looking at values is free, only of those that count."""
+    return valid.nonzero()[:, 0] if valid.device.type == "cpu" else torch.arange(len(valid), device=valid.device)
 
 
 def _normalise(rows: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,11 +35,12 @@ def slow_contrast(embeddings, ids, *, pairing, temperature, query_mask=None, dir
         return slow_info_nce(
             rows, rows, flat, flat, temperature=temperature, exclude_self=True, query_mask=mask.reshape(-1)
         )
+    sides: list[tuple]
     if ids.ndim == 3:
         sides = [((slice(None), 0), (slice(None), v)) for v in range(1, ids.shape[1])]
     else:
         sides = [((slice(None), p, 0), (slice(None), p, 1)) for p in range(ids.shape[1])]
-    total = 0
+    total = torch.zeros((), dtype=torch.float64)
     for anchor, target in sides:
         for query, key in ((anchor, target), (target, anchor)):
             total = total + slow_info_nce(

@@ -19,7 +19,8 @@ from densecf.losses import (
     gather_rows,
     info_nce,
 )
-from tests.losses.test_info_nce import assert_exact
+from densecf.losses.pairing import Pairing
+from tests.losses.test_info_nce import assert_exact, grad_of
 from tests.losses.test_pairing import class_ids, location_ids
 
 PROCESSES = 2
@@ -31,7 +32,7 @@ class Case(NamedTuple):
     inputs: torch.Tensor
     ids: torch.Tensor
     mask: torch.Tensor | None
-    pairing: str
+    pairing: Pairing
 
     def part(self, rank: int) -> "Case":
         half = slice(rank * len(self.ids) // PROCESSES, (rank + 1) * len(self.ids) // PROCESSES)
@@ -57,6 +58,7 @@ def cases() -> dict[str, Case]:
     classes, pair_classes = class_ids(4, 3, 5), class_ids(4, 2, 2, 5)
     classes[:2, :, :2] = 0  # more background in the first process
     found = {"dual-pairs-class": Case(pairs, pair_classes, pair_classes > 0, "dual")}
+    pairing: Pairing
     for pairing in ("dual", "multi"):
         found[f"{pairing}-location"] = Case(views, location, None, pairing)
         found[f"{pairing}-one-process-empty"] = Case(views, only_first, None, pairing)
@@ -71,13 +73,13 @@ def make_head() -> nn.Module:
 
 
 def gradients(head: nn.Module) -> list[torch.Tensor]:
-    return [parameter.grad.clone() for parameter in head.parameters()]
+    return [grad_of(parameter).clone() for parameter in head.parameters()]
 
 
 def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=PROCESSES)
-    result = {}
+    result: dict[str, tuple] = {}
     for name, case in cases().items():
         head = DistributedDataParallel(make_head())
         loss = case.part(rank).loss(head)
@@ -86,14 +88,14 @@ def work(rank: int, folder: str) -> None:
     rows = (torch.arange(6, dtype=torch.float64).reshape(3, 2) + 10 * rank).requires_grad_()
     gathered = gather_rows(rows)
     (gathered * (torch.arange(12).reshape(6, 2) * (rank + 1))).sum().backward()
-    result["gather"] = (gathered.detach(), rows.grad)
+    result["gather"] = (gathered.detach(), grad_of(rows))
     count = torch.tensor(rank + 3)
     result["sum"] = (all_reduce_sum(count), count)
     half = torch.randn(6, 4, generator=torch.Generator().manual_seed(rank)).bfloat16().requires_grad_()
     ids = torch.arange(6) % 2
     loss = distributed_info_nce(half, half, ids, ids, temperature=0.2, exclude_self=True)
     loss.backward()
-    result["bfloat16"] = (loss.detach(), half.detach(), half.grad)
+    result["bfloat16"] = (loss.detach(), half.detach(), grad_of(half))
     torch.save(result, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -150,7 +152,7 @@ def test_half_precision_rows_over_processes(results):
     loss.backward()
     for rank, (rank_loss, _, gradient) in enumerate(halves):
         torch.testing.assert_close(rank_loss, loss.detach())
-        part = rows.grad[6 * rank : 6 * rank + 6]
+        part = grad_of(rows)[6 * rank : 6 * rank + 6]
         torch.testing.assert_close(gradient / PROCESSES, part, rtol=0.02, atol=1e-3)
 
 

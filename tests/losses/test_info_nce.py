@@ -24,6 +24,11 @@ def random_ids(size: int, low: int, high: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(low, high, (size,), generator=torch.Generator().manual_seed(seed + 1000))
 
 
+def grad_of(leaf: torch.Tensor) -> torch.Tensor:
+    assert leaf.grad is not None
+    return leaf.grad
+
+
 def assert_equals_slow(queries, keys, *args, tile=None, **options) -> None:
     """Compares values and gradients, in queries and keys, with the double loop."""
     leaves = [queries] if queries is keys else [queries, keys]
@@ -139,7 +144,7 @@ class TestOnAccelerators:
         loss = info_nce(rows, rows, ids, ids, temperature=temperature, exclude_self=True)
         loss.backward()
         assert loss.item() == 0
-        assert (rows.grad == 0).all()
+        assert (grad_of(rows) == 0).all()
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
     def test_gpu_equals_cpu_without_waiting_for_the_device(self):
@@ -156,7 +161,7 @@ class TestOnAccelerators:
         finally:
             torch.cuda.set_sync_debug_mode("default")
         assert_exact(loss.cpu(), expected)
-        assert_exact(on_gpu.grad.cpu(), rows.grad)
+        assert_exact(grad_of(on_gpu).cpu(), grad_of(rows))
 
 
 class TestClosedForms:
@@ -220,22 +225,22 @@ class TestRowsThatTakeNoPart:
         assert_exact(loss, expected)
         loss.backward()
         expected.backward()
-        assert_exact(spoilt.grad[there], kept.grad)
-        assert (spoilt.grad[~there] == 0).all()
+        assert_exact(grad_of(spoilt)[there], grad_of(kept))
+        assert (grad_of(spoilt)[~there] == 0).all()
 
     def test_masked_queries_get_no_gradient_as_queries(self):
         queries, keys = random_rows(10, 4), random_rows(12, 4, seed=1)
         mask = torch.arange(10) < 6
         ids = random_ids(10, 0, 2), random_ids(12, 0, 2, seed=1)
         info_nce(queries, keys, *ids, temperature=0.5, query_mask=mask).backward()
-        assert (queries.grad[~mask] == 0).all()
-        assert (queries.grad[mask] != 0).any(dim=1).all()
+        assert (grad_of(queries)[~mask] == 0).all()
+        assert (grad_of(queries)[mask] != 0).any(dim=1).all()
 
     def test_masked_queries_remain_keys(self):
         rows, ids = random_rows(10, 4), random_ids(10, 0, 2)
         mask = torch.arange(10) < 6
         info_nce(rows, rows, ids, ids, temperature=0.5, exclude_self=True, query_mask=mask).backward()
-        assert (rows.grad != 0).any(dim=1).all()
+        assert (grad_of(rows) != 0).any(dim=1).all()
 
     @pytest.mark.parametrize("temperature", [0.01, 0.5])
     @pytest.mark.parametrize("ids", [[0, 1, 2, 3], [-1, -1, -1, -1], [0, -1, -1, -1]])
@@ -244,12 +249,12 @@ class TestRowsThatTakeNoPart:
         loss = info_nce(rows, rows, ids, ids, temperature=temperature, exclude_self=True)
         loss.backward()
         assert loss.item() == 0
-        assert (rows.grad == 0).all()
+        assert (grad_of(rows) == 0).all()
 
     def test_no_rows_at_all(self):
         rows, ids = random_rows(0, 3), random_ids(0, 0, 1)
         info_nce(rows, rows, ids, ids, temperature=0.5, exclude_self=True).backward()
-        assert rows.grad.shape == (0, 3)
+        assert grad_of(rows).shape == (0, 3)
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
     def test_zero_vectors_are_harmless(self, dtype):
@@ -260,8 +265,8 @@ class TestRowsThatTakeNoPart:
         torch.testing.assert_close(
             loss, slow_info_nce(rows, rows, ids, ids, temperature=0.5, exclude_self=True), rtol=1e-5, atol=1e-5
         )
-        assert rows.grad.isfinite().all()
-        assert (rows.grad[:3] == 0).all()
+        assert grad_of(rows).isfinite().all()
+        assert (grad_of(rows)[:3] == 0).all()
 
     def test_nan_in_a_row_that_counts_is_not_hidden(self):
         rows, ids = random_rows(6, 3).detach(), torch.arange(6) % 2
@@ -297,7 +302,7 @@ class TestProperties:
         info_nce(*some, *ids, temperature=0.5).backward()
         for part, whole, wanted in zip(some, (queries, keys), (of_queries, of_keys), strict=True):
             if wanted:
-                assert_exact(part.grad, whole.grad)
+                assert_exact(grad_of(part), grad_of(whole))
             else:
                 assert part.grad is None
 
@@ -309,9 +314,9 @@ class TestProperties:
         loss = info_nce(rows, rows, ids, ids, temperature=0.5)
         torch.testing.assert_close(loss.detach(), value)
         loss.backward(retain_graph=True)
-        once = rows.grad.clone()
+        once = grad_of(rows).clone()
         loss.backward()
-        torch.testing.assert_close(rows.grad, 2 * once)
+        torch.testing.assert_close(grad_of(rows), 2 * once)
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_half_precision_rows_are_computed_in_single(self, dtype):
@@ -322,8 +327,8 @@ class TestProperties:
         torch.testing.assert_close(*losses)
         for loss in losses:
             loss.backward()
-        assert half.grad.dtype == dtype
-        torch.testing.assert_close(half.grad.float(), single.grad, rtol=0.01, atol=1e-5)
+        assert grad_of(half).dtype == dtype
+        torch.testing.assert_close(grad_of(half).float(), grad_of(single), rtol=0.01, atol=1e-5)
 
     def test_autocast_does_not_reach_inside(self):
         rows, ids = random_rows(40, 8, dtype=torch.float32), random_ids(40, 0, 3)
@@ -334,7 +339,7 @@ class TestProperties:
             assert head.dtype == torch.bfloat16
             info_nce(head, head, ids, ids, temperature=0.07, exclude_self=True).backward()
         assert torch.equal(inside, outside)
-        assert rows.grad.isfinite().all()
+        assert grad_of(rows).isfinite().all()
 
     @pytest.mark.parametrize("temperature", [0.01, 1 / 61, 1 / 59, 0.07, 1.0])
     def test_single_precision_is_as_good_as_it_can_be(self, temperature):
@@ -345,7 +350,7 @@ class TestProperties:
         for loss in losses:
             loss.backward()
         torch.testing.assert_close(losses[0].double(), losses[1], rtol=2e-6, atol=2e-6)
-        error = (single.grad.double() - rows.grad).norm() / rows.grad.norm()
+        error = (grad_of(single).double() - grad_of(rows)).norm() / grad_of(rows).norm()
         assert error < 1e-5
 
 
