@@ -82,7 +82,7 @@ def make_chromaps(
     entries: Sequence[MapEntry],
     *,
     space: ColourSpace | None = None,
-    num_fit: int = 3000,
+    num_fit: int = 4000,
     mode: Mode = "value",
     alpha: float = 0.5,
     seed: int = 0,

@@ -43,8 +43,8 @@ def chromap_figure(maps: ChroMaps, *, heading: str = "") -> Figure:
     rows = -(-count // columns)
     aspect = float(np.median([image.shape[1] / image.shape[0] for image in maps.images]))
     panel = min(1.0 if rows == 1 else 0.8, 1.2 / aspect) * PANEL
-    gap, title, wheel = 0.08, 0.34, 2.5
-    top = 0.5 if heading else 0.12
+    gap, title, wheel = 0.08, 0.28, 2.5
+    top = 0.42 if heading else 0.08
     pair = 2 * panel * aspect + gap
     width = columns * pair + (columns - 1) * 0.3 + wheel + 0.65
     height = rows * (panel + title) + top + 0.12
@@ -57,28 +57,20 @@ def chromap_figure(maps: ChroMaps, *, heading: str = "") -> Figure:
         return made
 
     if heading:
-        figure.text(0.12 / width, 1 - 0.28 / height, heading, fontsize=12, weight="bold", color=INK, va="center")
+        figure.text(0.12 / width, 1 - 0.26 / height, heading, fontsize=12, weight="bold", color=INK, va="center")
     for number, (name, image, overlay) in enumerate(zip(maps.titles, maps.images, maps.overlays, strict=True)):
         row, column = divmod(number, columns)
         left, upper = 0.12 + column * (pair + 0.3), top + row * (panel + title)
         label = axes(left, upper, pair, title)
-        label.text(0, 0.3, _shortened(name, int(pair / 0.085)), fontsize=10, color=INK, va="center")
+        label.text(0, 0.38, _shortened(name, int(pair / 0.085)), fontsize=10, color=INK, va="center")
         for picture, offset in ((image, 0.0), (overlay, panel * aspect + gap)):
             shown = axes(left + offset, upper + title, panel * aspect, panel)
             shown.imshow(_at_most(picture, int(2 * panel * DOTS_PER_INCH)), interpolation="lanczos")
     _draw_wheel(axes(width - wheel - 0.12, (top + title), wheel, wheel), maps)
     note = axes(width - wheel - 0.12, top + title + wheel, wheel, 0.7)
-    second = "centre black, rim bright" if maps.mode == "value" else "centre white, rim saturated"
-    note.text(
-        0.5,
-        0.85,
-        "similar colour = similar embedding\n" + f"hue: angle, {maps.mode}: radius ({second})",
-        fontsize=7.5,
-        color=SOFT,
-        ha="center",
-        va="top",
-        linespacing=1.5,
-    )
+    ends = "centre black, rim bright" if maps.mode == "value" else "centre white, rim pure"
+    lines = ["similar colour: similar embedding", "hue: angle", f"{maps.mode}: radius ({ends})"]
+    note.text(0.5, 0.9, "\n".join(lines), fontsize=7.5, color=SOFT, ha="center", va="top", linespacing=1.5)
     return figure
 
 

@@ -21,6 +21,7 @@ from densecf.errors import CheckpointError, ConfigError, DataError
 from densecf.files import write_bytes_atomic
 from densecf.visualization.ellipse import enclosing_ellipse
 from densecf.visualization.neighbours import nearest
+from densecf.visualization.projection import umap_plane
 
 Mode = Literal["value", "saturation"]
 MODES: tuple[str, ...] = get_args(Mode)
@@ -28,7 +29,7 @@ MODES: tuple[str, ...] = get_args(Mode)
 FORMAT = "densecf.colour_space"
 VERSION = 1
 MIN_FIT = 16  # UMAP's spectral start fails on a handful of points
-PLACING_NEIGHBOURS = 5
+PLACING_NEIGHBOURS = 3
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,11 @@ class ColourSpace:
         cls,
         features: np.ndarray,
         *,
-        num_fit: int = 3000,
+        num_fit: int = 4000,
         seed: int = 0,
         num_neighbors: int = 15,
         min_dist: float = 0.1,
-        num_epochs: int = 300,
+        num_epochs: int = 200,
         normalise: bool = True,
         origin: str = "",
     ) -> "ColourSpace":
@@ -94,7 +95,7 @@ class ColourSpace:
         scale = np.where(alive, scale, 1.0)
         landmarks = np.where(alive, (features - mean) / scale, 0.0).astype(np.float32)
         if alive.any():
-            plane = _umap(landmarks, min(num_neighbors, len(landmarks) - 1), min_dist, num_epochs, seed)
+            plane = umap_plane(landmarks, min(num_neighbors, len(landmarks) - 1), min_dist, num_epochs, seed)
             discs = enclosing_ellipse(plane).to_disc(plane)
         else:
             warnings.warn(
@@ -193,26 +194,6 @@ def disc_colours(discs: np.ndarray, mode: Mode = "value") -> np.ndarray:
     full = np.ones_like(radius)
     hsv = np.stack([hue, full, radius] if mode == "value" else [hue, radius, full], axis=-1)
     return np.rint(hsv_to_rgb(hsv) * 255).astype(np.uint8)
-
-
-def _umap(landmarks: np.ndarray, num_neighbors: int, min_dist: float, num_epochs: int, seed: int) -> np.ndarray:
-    from umap import UMAP  # two seconds of import, ten the first time: only for a new colour space
-
-    # UMAP's exact search is a Python loop over all pairs; handing it the same neighbours saves most of its time.
-    others, squared = nearest(landmarks, landmarks, num_neighbors - 1, exclude_self=True)
-    indices = np.column_stack([np.arange(len(landmarks)), others]).astype(np.int32)
-    distances = np.column_stack([np.zeros(len(landmarks)), np.sqrt(squared)]).astype(np.float32)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*NNDescent object.*")
-        reducer = UMAP(
-            n_neighbors=num_neighbors,
-            min_dist=min_dist,
-            n_epochs=num_epochs,
-            random_state=seed,
-            n_jobs=1,  # what a fixed seed means in UMAP anyway
-            precomputed_knn=(indices, distances),
-        )
-        return reducer.fit_transform(landmarks)
 
 
 def _checked(features: np.ndarray) -> np.ndarray:
