@@ -107,12 +107,7 @@ def agreement(features: np.ndarray, num_fits: list[int]) -> None:
             row(f"UMAP on all, {init}, seed {seed}", partial(umap_on_all, features, seed, init))
     for num_fit in num_fits:
         for seed in range(3):
-            row(
-                f"colour space, {num_fit} pixels, seed {seed}",
-                partial(colour_space_on_some, features, num_fit, seed),
-                    features
-                ),
-            )
+            row(f"colour space, {num_fit} pixels, seed {seed}", partial(colour_space_on_some, features, num_fit, seed))
     row("PCA", lambda: PCA(2, random_state=0).fit_transform(features).astype(np.float32))
 
 
