@@ -1,0 +1,73 @@
+"""The pretraining step against slow, plain ways to the same numbers."""
+
+import pytest
+import torch
+from torch.utils.data import default_collate
+
+from densecf.config import ModelConfig, PretrainConfig
+from densecf.data.prepared import PreparedDataset
+from densecf.losses.info_nce import info_nce
+from densecf.methods import METHODS
+from densecf.models.unet import dense_features
+from densecf.training.datasets import ContrastDataset, ViewDataset, choose_counterfactuals
+from densecf.training.pretrain import Contrast, features_at_points
+from densecf.views.sampling import sample_at
+
+MODEL = ModelConfig(encoder="resnet18", decoder_channels=(16, 16, 8, 8, 8), projection_hidden=16, projection_dim=8)
+
+
+@pytest.fixture(scope="module")
+def data(phantom) -> PreparedDataset:
+    return PreparedDataset.open(phantom)
+
+
+def step(data, method: str) -> tuple[Contrast, dict]:
+    config = PretrainConfig(method=method, points=12, temperature=0.3, model=MODEL)
+    stored = choose_counterfactuals(data, "auto", METHODS[method])
+    views = ViewDataset(data, config.views, counterfactuals=stored)
+    dataset = ContrastDataset(views, METHODS[method], config.points)
+    torch.manual_seed(0)
+    module = Contrast(config, 3, 10, None).eval()
+    return module, default_collate([dataset[0, row] for row in (1, 6)])
+
+
+@pytest.mark.parametrize("method", ["mvd-cl", "dvd-cl"])
+def test_features_are_read_where_the_points_are(data, method):
+    module, batch = step(data, method)
+    with torch.no_grad():
+        found = features_at_points(module.unet, batch["images"], batch["points"])
+        for record in range(2):
+            maps = dense_features(module.unet, batch["images"][record])
+            if method == "mvd-cl":
+                expected = sample_at(maps, batch["points"][record])
+            else:
+                expected = torch.stack(
+                    [
+                        sample_at(maps[[0, target]], batch["points"][record, target - 1])
+                        for target in range(1, len(maps))
+                    ]
+                )
+            torch.testing.assert_close(found[record], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_of_a_dual_method_is_the_mean_over_directions_and_targets(data):
+    module, batch = step(data, "s-dvd-cl")
+    with torch.no_grad():
+        loss = module.training_step(batch, batch_idx=1)
+        embeddings = module.head(features_at_points(module.unet, batch["images"], batch["points"]))
+        parts = []
+        for target in range(3):
+            anchor, other = (embeddings[:, target, side].flatten(0, 1) for side in range(2))
+            ids = [batch["ids"][:, target, side].flatten() for side in range(2)]
+            query = [batch["query"][:, target, side].flatten() for side in range(2)]
+            parts.append(info_nce(anchor, other, ids[0], ids[1], temperature=0.3, query_mask=query[0]))
+            parts.append(info_nce(other, anchor, ids[1], ids[0], temperature=0.3, query_mask=query[1]))
+    torch.testing.assert_close(loss, torch.stack(parts).mean())
+
+
+def test_every_trained_weight_gets_a_gradient(data):
+    module, batch = step(data, "s-mvd-cl")
+    module.train().training_step(batch, batch_idx=1).backward()
+    without = [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []
+    assert not any(p.requires_grad for p in module.unet.segmentation_head.parameters())
