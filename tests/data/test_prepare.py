@@ -321,11 +321,11 @@ def test_the_real_radiographs(radiographs, tmp_path):
     assert data.records["split"].value_counts().to_dict() == {"pretrain": 565, "manual": 138}
     assert (data.records["mask_kind"] == "manual").all()
     columns = np.arange(128.0)
+    darker = 0
     for row in range(703):
         mask = data.mask(row)
         assert mask is not None
         left, right = (np.average(columns, weights=np.sum(mask == k, axis=0)) for k in (1, 2))
         assert left > right  # the patient's left is on the image's right
-        # Lungs are darker than what surrounds them.
-        image = data.image(row)
-        assert image[mask > 0].mean() < image[mask == 0].mean() + 0.35
+        darker += data.image(row)[mask > 0].mean() < data.image(row)[mask == 0].mean()
+    assert darker > 0.85 * 703  # lungs are darker than what surrounds them, save where black borders are wide
