@@ -228,6 +228,13 @@ class TestRowsThatTakeNoPart:
         assert_exact(grad_of(spoilt)[there], grad_of(kept))
         assert (grad_of(spoilt)[~there] == 0).all()
 
+    def test_rows_that_are_absent_do_not_set_the_scale(self):
+        """Two keys opposite to the query, at so low a temperature that only the row maximum saves them."""
+        query, ids = torch.tensor([[1.0, 0.0]]), torch.tensor([0])
+        keys, key_ids = torch.tensor([[-1.0, 0.0], [-1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1, -1])
+        loss = info_nce(query, keys, ids, key_ids, temperature=0.001)
+        assert loss.item() == pytest.approx(math.log(2), abs=1e-3)
+
     def test_masked_queries_get_no_gradient_as_queries(self):
         queries, keys = random_rows(10, 4), random_rows(12, 4, seed=1)
         mask = torch.arange(10) < 6
