@@ -3,7 +3,7 @@
 Ids say which rows are positives of each other:
 
 * same location: ``id = (global image index) * N + point index``, so the V views of a point share an id. The
-  global image index must differ between processes (for example rank * B + image in the batch).
+  global image index, such as the row in the dataset, must differ between images of all processes.
 * same class: ``id = class index``; the query mask is False for background, which then is only ever a key.
 
 Rows that must take no part (a point outside one of the views, or IGNORE in the mask) have a negative id.
