@@ -14,7 +14,7 @@ from scipy.ndimage import map_coordinates
 
 from densecf.errors import ConfigError, DataError
 from densecf.files import atomic_path
-from densecf.visualization.colour_space import MODES, ColourSpace, Mode, disc_colours
+from densecf.visualization.colour_space import ISLAND, MODES, ColourSpace, Mode, disc_colours
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,9 @@ def to_image_grid(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bring disc coordinates from the embedding grid to the image, linearly between valid grid pixels.
 
-    Interpolating coordinates, not colours, keeps the hue of a smooth map continuous.
+    Interpolating coordinates, not colours, keeps the hue of a smooth map continuous. Where neighbours lie far apart
+    on the disc, as at the border of an organ, the nearest grid pixel is taken: places in between would mean
+    something else.
 
     Args:
         grid: (h, w, 2), NaN where not valid.
@@ -179,8 +181,10 @@ def to_image_grid(
         return map_coordinates(values.astype(np.float32), at, order=1, mode="nearest")
 
     weight = np.maximum(sample(valid), 1e-6)
-    disc = [sample(np.where(valid, grid[..., axis], 0)) / weight for axis in range(2)]
-    return np.where(coloured[..., None], np.stack(disc, axis=-1), 0).astype(np.float32), coloured
+    smooth = np.stack([sample(np.where(valid, grid[..., axis], 0)) / weight for axis in range(2)], axis=-1)
+    blocky = grid[nearest[0], nearest[1]]
+    disc = np.where(np.linalg.norm(smooth - blocky, axis=-1, keepdims=True) < ISLAND / 2, smooth, blocky)
+    return np.where(coloured[..., None], disc, 0).astype(np.float32), coloured
 
 
 def save_overlays(maps: ChroMaps, path: Path | str) -> list[Path]:

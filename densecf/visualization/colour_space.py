@@ -30,6 +30,7 @@ FORMAT = "densecf.colour_space"
 VERSION = 1
 MIN_FIT = 16  # UMAP's spectral start fails on a handful of points
 PLACING_NEIGHBOURS = 3
+ISLAND = 0.2  # places on the unit disc further apart than this are not averaged
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ class ColourSpace:
         """Disc coordinates (N, 2) float32 of embeddings (N, D), by their nearest landmarks.
 
         Weights fall with the squared distance, so a landmark lies exactly where UMAP put it, and averages of points
-        in the disc stay in it.
+        in the disc stay in it. Neighbours that UMAP put far from the nearest one do not count: the place between two
+        islands would mean a third thing.
 
         Raises:
             DataError: another number of features than the space was fitted on, or NaN or infinite embeddings.
@@ -135,9 +137,11 @@ class ColourSpace:
         indices, squared = nearest(
             (features - self.mean) / self.scale, self.landmarks, min(PLACING_NEIGHBOURS, len(self.landmarks))
         )
-        weights = 1.0 / np.maximum(squared, 1e-12)
+        places = self.discs[indices]
+        same_island = np.linalg.norm(places - places[:, :1], axis=2) < ISLAND
+        weights = same_island / np.maximum(squared, 1e-12)
         weights /= weights.sum(axis=1, keepdims=True)
-        return np.einsum("nk,nkd->nd", weights, self.discs[indices], dtype=np.float32)
+        return np.einsum("nk,nkd->nd", weights, places, dtype=np.float32)
 
     def save(self, path: Path | str) -> None:
         """Write one safetensors file whose header holds the settings; an existing file is replaced in one step."""

@@ -82,13 +82,14 @@ def test_balanced_sample_takes_the_same_from_each_and_fills_up_from_the_larger()
 @pytest.mark.parametrize(("size", "shape"), [((5, 7), (20, 28)), ((6, 6), (9, 15)), ((8, 8), (8, 8)), ((9, 8), (3, 4))])
 def test_grid_covers_the_image_edge_to_edge(size, shape):
     rows, columns = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in size), indexing="ij")
-    disc, coloured = to_image_grid(np.stack([rows, columns], axis=-1), shape)
+    disc, coloured = to_image_grid(np.stack([rows, columns], axis=-1) / 100, shape)
+    disc = disc * 100
     assert coloured.all()
     for axis in range(2):
         line = (np.arange(shape[axis]) + 0.5) * size[axis] / shape[axis] - 0.5
         expected = np.clip(line, 0, size[axis] - 1)
         np.testing.assert_allclose(
-            disc[..., axis], np.broadcast_to(expected[:, None] if axis == 0 else expected, shape), atol=1e-5
+            disc[..., axis], np.broadcast_to(expected[:, None] if axis == 0 else expected, shape), atol=1e-4
         )
 
 
@@ -102,6 +103,15 @@ def test_an_affine_places_the_grid_and_leaves_the_rest_uncoloured():
     expected[2:15, 0:8] = True  # grid rows -0.5..5.5 are image rows 2..14, columns -0.5..5.5 are -5..7
     np.testing.assert_array_equal(coloured, expected)
     assert (disc[~coloured] == 0).all()
+
+
+def test_nothing_is_placed_between_two_islands():
+    grid = np.zeros((4, 4, 2), np.float32)
+    grid[:, :2, 0], grid[:, 2:, 0] = -0.8, 0.8
+    disc, _ = to_image_grid(grid, (16, 16))
+    np.testing.assert_allclose(
+        disc[..., 0], np.broadcast_to(np.where(np.arange(16) < 8, -0.8, 0.8), (16, 16)), atol=1e-5
+    )
 
 
 def test_invalid_neighbours_do_not_bleed_into_valid_pixels():

@@ -53,6 +53,14 @@ def test_only_the_direction_of_an_embedding_counts_unless_asked_for(space):
     assert np.abs(plain.place(features * lengths) - plain.place(features)).max() > 0.1
 
 
+def test_a_pixel_between_two_islands_joins_the_nearer():
+    landmarks = np.array([[0, 0], [0, 1], [10, 0], [10, 1]], np.float32)
+    discs = np.array([[-0.9, 0], [-0.8, 0], [0.9, 0], [0.8, 0]], np.float32)
+    space = ColourSpace(np.zeros(2, np.float32), np.ones(2, np.float32), landmarks, discs, {})
+    places = space.place(np.array([[4.9, 0.5], [5.1, 0.5]]))
+    np.testing.assert_allclose(places, [[-0.85, 0], [0.85, 0]], atol=1e-3)
+
+
 def test_places_stay_in_the_disc_however_far_the_embedding(space):
     far = np.random.default_rng(0).standard_normal((100, 16)).astype(np.float32) * 1e4
     assert np.linalg.norm(space.place(far), axis=1).max() <= 1 + 1e-5
