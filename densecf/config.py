@@ -95,8 +95,8 @@ class PretrainConfig:
     """Steps whose gradients are added up before the weights change."""
     points: Annotated[int, Ge(2)] = 1000
     """Pixels sampled a view."""
-    temperature: Positive = 0.1
-    """Similarities are divided by this (the authors use 0.7)."""
+    temperature: Positive = 0.7
+    """Similarities are divided by this; unusually high, and what the authors use."""
     direction_reduction: Literal["mean", "sum"] = "mean"
     """How the two directions of a dual method are joined: the paper averages, the authors' code sums."""
     seed: NonNegative = 0
@@ -149,7 +149,6 @@ PRETRAIN_PRESETS: dict[str, PretrainConfig] = {
     ),
     # The authors' code where it departs from the paper and the numbers depend on it.
     "authors": PretrainConfig(
-        temperature=0.7,
         direction_reduction="sum",
         views=ViewParameters(solarize_anchor=False),
         model=ModelConfig(encoder_weights="imagenet"),

@@ -12,8 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 
 from densecf import __version__
 from densecf.errors import ConfigError, DensecfError
-from densecf.files import write_json_atomic, write_text_atomic
+from densecf.files import exclusive_lock, write_json_atomic, write_text_atomic
 
 ROOT = Path("runs")
 _PACKAGES = (
@@ -176,23 +175,11 @@ def read_provenance(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path / 'provenance.json'}: cannot be read as JSON ({error})") from None
 
 
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Holds the run folder for this process: two writers in one folder would spoil it.
-
-    Raises:
-        ConfigError: when another process holds it. A killed process holds nothing.
-    """
-    import fcntl
-
-    with open(path / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(
-                f"{path}: another process is working in this folder; wait for it, or choose another --out"
-            ) from None
-        yield
+def exclusive(path: Path) -> AbstractContextManager[None]:
+    """Holds the run folder for this process: two writers in one folder would spoil it."""
+    return exclusive_lock(
+        path / ".lock", f"{path}: another process is working in this folder; wait for it, or choose another --out"
+    )
 
 
 def _is_fresh(path: Path) -> bool:

@@ -55,7 +55,7 @@ def test_flags_lie_over_the_preset():
     assert options.config.views.rotation == 5
     assert options.config.model.encoder == "resnet18"  # the embedded phantom's network
     assert parse("pretrain", ["--data", "somewhere"]).config.model.encoder == "resnet50"
-    assert parse("pretrain", ["--data=somewhere", "--preset", "authors"]).config.temperature == 0.7
+    assert parse("pretrain", ["--data=somewhere", "--preset", "authors"]).config.direction_reduction == "sum"
 
 
 def test_flags_lie_over_a_config_file(tmp_path):

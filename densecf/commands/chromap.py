@@ -11,7 +11,7 @@ from densecf import runs
 from densecf.commands.options import ChromapOptions
 from densecf.config import to_dict
 from densecf.data.images import read_image
-from densecf.data.profiles import get_profile
+from densecf.data.profiles import NoPositiveValue, get_profile
 from densecf.errors import DataError
 from densecf.visualization.chromap import MapEntry, make_chromaps, save_overlays
 from densecf.visualization.chromap_figure import save_figure
@@ -66,7 +66,10 @@ def _file_entries(paths: tuple[Path, ...], run) -> Iterator[MapEntry]:
     profile, size = get_profile(run.meta.get("profile") or "robust"), int(run.meta["size"])
     for path in paths:
         raw = read_image(path)
-        prepared, affine = profile.image(raw, size)
+        try:
+            prepared, affine = profile.image(raw, size)
+        except NoPositiveValue as error:
+            raise DataError(f"{path}: {error}") from None
         features = next(embed_images(run.model, run.head, [prepared])).numpy()
         yield MapEntry(path.name, profile.intensity(raw), features, _field(affine, raw.pixels.shape, size), affine)
 

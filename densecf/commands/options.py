@@ -67,6 +67,8 @@ class PrepareTableOptions:
     manual: str = ""
     """Records with hand-drawn masks to fine-tune on, e.g. source=montgomery; without it: the table's split
     column, else a fifth of the patients that have masks."""
+    class_names: tuple[str, ...] = ()
+    """Names of the classes, background first; without it: from the mask columns."""
     workers: NonNegative = 0
     """Processes; 0: one a core."""
     skip_bad: Flag = False

@@ -53,7 +53,7 @@ def network_facts(method: str, model: ModelConfig, data: PreparedDataset) -> dic
         "classes": len(data.class_names),
         "class_names": list(data.class_names),
         "size": data.size,
-        "profile": data.meta.get("profile", ""),
+        "profile": data.meta.get("profile") or "",
     }
 
 
