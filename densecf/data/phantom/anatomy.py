@@ -62,15 +62,16 @@ class Lungs:
 def anatomy(parents: Parents, noise: Noise) -> Anatomy:
     """Place the organs. Women are smaller with a shallower chest; age unfolds the aorta and stiffens the cage."""
     n, female, old = noise, float(parents.sex == "F"), (parents.age - 55.0) / 30.0
-    width = 0.352 + 0.016 * n["thorax_width"] - 0.018 * female
+    width = 0.350 + 0.021 * n["thorax_width"] - 0.018 * female
     stretch = 0.022 * n["thorax_height"] - 0.012 * female + 0.022 * n["inspiration"]
     apex = 0.108 + 0.012 * n["apex_height"] - 0.3 * stretch
-    dome = 0.628 + 0.024 * n["dome_right"] + 0.9 * stretch
-    size = (1.0 + 0.11 * n["heart_size"] + 0.04 * old - 0.03 * female - 0.03 * n["inspiration"]) * width / 0.352
+    middle = 0.636 + 0.9 * stretch
+    dome = middle + 0.038 * n["dome_right"]
+    left_dome = middle + 0.018 + 0.040 * n["dome_gap"]
+    size = (1.0 + 0.17 * n["heart_size"] + 0.04 * old - 0.03 * female - 0.03 * n["inspiration"]) * width / 0.352
     shift = 0.011 * n["axial_rotation"]
-    hx, hy = 0.046 + 0.012 * n["heart_place"] + shift, dome - 0.066 + 0.3 * 0.013 * n["dome_gap"]
+    hx, hy = 0.046 + 0.017 * n["heart_place"] + shift, 0.8 * left_dome + 0.2 * dome - 0.078
     skew = 0.004 * n["lung_asymmetry"]
-    left_dome = dome + 0.022 + 0.013 * n["dome_gap"]
     return Anatomy(
         width=(width + skew, width - skew),
         depth=(21.0 - 2.0 * female) * (1.0 + 0.07 * n["thorax_depth"]) + 0.6 * old,
@@ -82,8 +83,8 @@ def anatomy(parents: Parents, noise: Noise) -> Anatomy:
         dome=(dome, left_dome),
         dome_u=0.40 * width,
         dome_drop=(
-            0.098 + 0.020 * n["angle_right"] + 0.012 * n["dome_curve_right"],
-            0.094 + 0.020 * n["angle_left"] + 0.012 * n["dome_curve_left"],
+            0.098 + 0.030 * n["angle_right"] + 0.014 * n["dome_curve_right"],
+            0.094 + 0.030 * n["angle_left"] + 0.014 * n["dome_curve_left"],
         ),
         dome_inner=0.030 + 0.008 * n["dome_curve_left"],
         heart=(
@@ -109,16 +110,16 @@ def pose(noise: Noise) -> tuple[float, float, float, float]:
     """Centre x and y of the patient frame's (0, 0.45) in the field, tilt in radians, zoom."""
     n = noise
     return (
-        0.5 + 0.018 * n["off_centre_x"],
-        0.482 + 0.014 * n["off_centre_y"],
-        0.026 * n["tilt"],
-        1.06 + 0.04 * n["zoom"],
+        0.5 + 0.026 * n["off_centre_x"],
+        0.480 + 0.020 * n["off_centre_y"],
+        0.045 * n["tilt"],
+        1.00 + 0.07 * n["zoom"],
     )
 
 
 def warp(noise: Noise, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Slow irregular displacement that no outline formula has: about 2 mm, from a 7 x 7 lattice of the patient."""
-    values = np.random.default_rng([noise.body_seed, 1]).standard_normal((2, 7, 7)) * 0.0085
+    """Slow irregular displacement that no outline formula has: about 4 mm, from a 7 x 7 lattice of the patient."""
+    values = np.random.default_rng([noise.body_seed, 1]).standard_normal((2, 7, 7)) * 0.014
     return lattice(values[0], size), lattice(values[1], size)
 
 

@@ -33,7 +33,7 @@ def ribs(a: Anatomy, parents: Parents, noise: Noise, f: Frame) -> np.ndarray:
     out = np.zeros_like(f.x)
     jitter = np.random.default_rng([noise.body_seed, 2]).standard_normal((12, 2, 3)).clip(-2, 2)
     start = 0.088 + 0.006 * n["rib_start"] + 0.4 * (a.apex[0] - 0.108)
-    spacing = (a.dome[0] - a.apex[0]) / 0.52 * (0.0545 + 0.0018 * n["rib_spacing"])
+    spacing = 0.0545 + 0.0026 * n["rib_spacing"] - 0.10 * (a.apex[0] - 0.108)
     slope = 1.0 + 0.13 * n["rib_slope"] + 0.05 * (parents.age - 55.0) / 30.0
     half = 0.0108 * (1.0 + 0.09 * n["rib_width"]) * (1.08 if parents.sex == "M" else 0.96)
     strength = bone_strength(parents, noise)
@@ -69,7 +69,7 @@ def ribs(a: Anatomy, parents: Parents, noise: Noise, f: Frame) -> np.ndarray:
                 shape = shape + front * (0.62 * reach * tangent + calcified * 0.25 * cartilage * (k < 7))
             elif k >= 10:
                 shape = shape * soft(np.float32(0.75 - 0.2 * (k - 10)) - out_ward, 0.03)
-            shape = shape * (1.0 - 0.5 * soft(y - np.float32(a.dome[side] + 0.03), 0.03))  # scatter veils the abdomen
+            shape = shape * (1.0 - 0.4 * soft(y - 0.70, 0.07))  # scatter veils the abdomen
             out[rows, cols] += shape * np.float32((0.16 + 0.09 * min(k, 2)) * strength)
     return out
 

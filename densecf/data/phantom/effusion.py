@@ -8,6 +8,8 @@ from densecf.data.phantom.anatomy import Anatomy, Frame, Lungs
 from densecf.data.phantom.fields import edge, soft
 from densecf.data.phantom.scm import Noise, effusion_side
 
+SOLID = 0.975  # air that fluid takes away; squeezed lung leaves a trace of the hidden border
+
 
 @dataclass(frozen=True)
 class Fluid:
@@ -18,9 +20,9 @@ class Fluid:
 
 
 def fluid_level(noise: Noise, side: int) -> float:
-    """Height of the fluid as a fraction of the lung's height, from blunting (0.1) to two thirds."""
+    """Height of the fluid as a fraction of the lung's height: from blunting to 0.9, to 0.7 when both sides have fluid."""
     u = noise.uniform("effusion_left" if side else "effusion_right")
-    return 0.10 + 0.50 * u**1.15
+    return 0.12 + (0.58 if effusion_side(noise) == "both" else 0.78) * u**0.9
 
 
 def fluid(a: Anatomy, noise: Noise, lungs: Lungs, f: Frame, present: int) -> Fluid | None:
@@ -40,7 +42,7 @@ def fluid(a: Anatomy, noise: Noise, lungs: Lungs, f: Frame, present: int) -> Flu
             continue
         bottom = a.dome[side] + a.dome_drop[side]
         height = bottom - fluid_level(noise, side) * (bottom - a.apex[side])
-        climb = 0.100 + 0.028 * noise["meniscus_left" if side else "meniscus_right"]
+        climb = 0.110 + 0.038 * noise["meniscus_left" if side else "meniscus_right"]
         wall = np.clip(lungs.cage[side], 0.0, None)
         inner = np.clip(np.maximum(-np.maximum(lungs.heart, lungs.mediastinum), 0.0), 0.0, None)
         surface = np.float32(height) - np.float32(climb) * np.exp(wall * (-1.0 / 0.065))
@@ -50,5 +52,5 @@ def fluid(a: Anatomy, noise: Noise, lungs: Lungs, f: Frame, present: int) -> Flu
         sharp = edge(f.px, 0.007 + 0.006 * noise.uniform("fluid_edge_left" if side else "fluid_edge_right"))
         full = soft(depth, sharp)
         haze = (0.16 + 0.14 * noise.uniform("haze")) * np.exp(np.clip(-depth, 0.0, None) * (-1.0 / 0.06))
-        covers.append(np.clip(full + (1.0 - full) * haze, 0.0, 1.0))
+        covers.append(np.clip(SOLID * full + (1.0 - full) * haze, 0.0, 1.0))
     return Fluid((covers[0], covers[1]), (depths[0], depths[1]))

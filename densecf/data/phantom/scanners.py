@@ -36,7 +36,7 @@ class Scanner:
 
 MACHINES = {
     SCANNERS[0]: Scanner(0.0008, 0.42, 0.55, 0.011, 0.0075, 0.0, 0.0, 3.0, 0.45, 0.02, -0.02),
-    SCANNERS[1]: Scanner(0.0036, 0.00, 0.10, 0.020, 0.011, 0.0030, 0.005, 5.2, 0.50, 0.00, 0.022),
+    SCANNERS[1]: Scanner(0.0026, 0.00, 0.15, 0.020, 0.010, 0.0026, 0.005, 5.2, 0.54, 0.00, 0.022),
 }
 
 Stroke = tuple[tuple[float, float], tuple[float, float]]

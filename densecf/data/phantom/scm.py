@@ -103,9 +103,9 @@ def draw_parents(seed: int, patient: int, record: int) -> Parents:
 
 
 def effusion_side(noise: Noise) -> str:
-    """Where the fluid is when there is any: left 35 %, right 35 %, both 30 %."""
+    """Where the fluid is when there is any: left 30 %, right 30 %, both 40 %."""
     u = noise.uniform("effusion_side")
-    return SIDES[0 if u < 0.35 else 1 if u < 0.7 else 2]
+    return SIDES[0 if u < 0.3 else 1 if u < 0.6 else 2]
 
 
 def intervene(parents: Parents, intervention: str) -> Parents:

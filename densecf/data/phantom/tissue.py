@@ -172,7 +172,8 @@ def breasts(a: Anatomy, parents: Parents, noise: Noise, f: Frame) -> np.ndarray:
             cy = 0.50 + 0.025 * n["breast_place"] + low + 0.006 * sign * n["breast_asymmetry"]
             d = ellipse(u, f.y, 0.225 * a.width[side] / 0.352, cy, 0.150 * size, 0.150 * size)
             rim = _dome_profile(d, 0.09) * soft(d, edge(f.px, 0.004)) * soft(u - 0.125, 0.035)
-            out += (3.4 * size) * rim * (0.20 + 0.80 * soft(f.y - np.float32(cy), 0.05))
+            rim = rim * (1.0 - 0.6 * soft(f.y - 0.70, 0.04))  # lost against the abdomen
+            out += (2.8 * size) * rim * (0.20 + 0.80 * soft(f.y - np.float32(cy), 0.05))
         else:
             d = smooth_min(np.float32(0.40) - f.y + 0.25 * u, u - 0.06, 0.08)
             out += 1.3 * soft(d, 0.025) * soft(f.y - 0.16, 0.04) * soft(np.float32(a.width[side] + 0.02) - u, 0.02)
