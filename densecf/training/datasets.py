@@ -15,7 +15,7 @@ from densecf.methods import Method
 from densecf.views.correspondences import sample_correspondences
 from densecf.views.geometry import IGNORE
 from densecf.views.multiview import MultiView, Views, view_seed
-from densecf.views.parameters import ViewParameters
+from densecf.views.parameters import ViewParameters, flip_pairs
 from densecf.views.sampling import labels_at
 
 BACKGROUND = 0
@@ -122,13 +122,3 @@ def pair_views(per_view: Tensor, pairing: str) -> Tensor:
         return per_view[None]
     anchor = per_view[:1].expand(len(per_view) - 1, *per_view.shape[1:])
     return torch.stack([anchor, per_view[1:]], dim=1)
-
-
-def flip_pairs(class_names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
-    """Classes that a mirrored image swaps: those whose names differ only in left_ and right_."""
-    place = {name: index for index, name in enumerate(class_names)}
-    return tuple(
-        (index, place["right_" + name.removeprefix("left_")])
-        for name, index in place.items()
-        if name.startswith("left_") and "right_" + name.removeprefix("left_") in place
-    )

@@ -12,7 +12,6 @@ from densecf.training.datasets import (
     ContrastDataset,
     ViewDataset,
     choose_counterfactuals,
-    flip_pairs,
     pair_views,
 )
 from densecf.views.parameters import ViewParameters
@@ -98,12 +97,6 @@ def test_views_are_paired_with_the_anchor():
     views = torch.arange(4)
     assert pair_views(views, "multi").tolist() == [[0, 1, 2, 3]]
     assert pair_views(views, "dual").tolist() == [[0, 1], [0, 2], [0, 3]]
-
-
-def test_mirrored_classes():
-    assert flip_pairs(("background", "left_lung", "right_lung")) == ((1, 2),)
-    assert flip_pairs(("background", "heart")) == ()
-    assert flip_pairs(("background", "left_lung", "heart")) == ()
 
 
 def test_counterfactuals_are_chosen_by_source(data):
