@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +24,7 @@ from densecf.errors import ConfigError, DensecfError
 from densecf.files import exclusive_lock, write_json_atomic, write_text_atomic
 
 ROOT = Path("runs")
+_SHARED_RUN = "DENSECF_RUN"
 _PACKAGES = (
     "torch",
     "monai",
@@ -80,6 +82,34 @@ def start_run(
 
     write_json_atomic(path / "provenance.json", {"command": command, **_environment(), **(provenance or {})})
     write_text_atomic(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    return path
+
+
+def process_rank() -> int:
+    """This process's place among those that train together (torchrun, Slurm, Lightning); 0 when it is alone."""
+    names = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+    return next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdigit()), 0)
+
+
+def announce_run(path: Path) -> None:
+    """Tells processes that this one starts where the run is."""
+    os.environ[_SHARED_RUN] = str(path.resolve())
+
+
+def join_run(out: Path | None, seconds: float = 120) -> Path:
+    """The run that the first process makes; waits until it is there.
+
+    Raises:
+        ConfigError: when it is not known where, or nothing appears.
+    """
+    known = os.environ.get(_SHARED_RUN) or out
+    if known is None:
+        raise ConfigError("several processes share one run: say with --out where it is")
+    path, deadline = Path(known), time.monotonic() + seconds
+    while not is_run(path):
+        if time.monotonic() > deadline:
+            raise ConfigError(f"{path}: the first process made no run here within {seconds:.0f} s")
+        time.sleep(0.1)
     return path
 
 

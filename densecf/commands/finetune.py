@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pandas as pd
 from densecf import runs
 from densecf.commands.datasets import choose_rows, open_dataset, with_masks
 from densecf.commands.options import CompareOptions, FinetuneOptions
-from densecf.config import PHANTOM, to_dict
+from densecf.config import PHANTOM, FinetuneConfig, to_dict
 from densecf.data.splits import Folds, check_no_leak, make_folds
 from densecf.errors import ConfigError
 from densecf.files import sha256_of_file
@@ -23,7 +24,7 @@ def run_finetune(options: FinetuneOptions) -> Path:
     from densecf.models.weights import read_facts
     from densecf.training.finetune import finetune
 
-    config, progress = options.config, not options.run.quiet
+    config, progress = on_one_device(options.config), not options.run.quiet
     weights = None if config.pretrained == "none" else runs.find_weights(config.pretrained)
     if weights is not None:
         read_facts(weights)  # a foreign file is refused before anything is made
@@ -61,6 +62,18 @@ def run_finetune(options: FinetuneOptions) -> Path:
     print((out / "summary.md").read_text(encoding="utf-8"))
     print(f"Run: {out}")
     return out
+
+
+def on_one_device(config: FinetuneConfig) -> FinetuneConfig:
+    """Fine-tuning sets are small: one device a run.
+
+    Raises:
+        ConfigError: when more were asked for.
+    """
+    hardware = config.hardware
+    if hardware.devices not in ("auto", 1) or hardware.num_nodes > 1:
+        raise ConfigError("finetune trains on one device; leave --hardware.devices and --hardware.num-nodes out")
+    return dataclasses.replace(config, hardware=dataclasses.replace(hardware, devices=1))
 
 
 def data_of(weights: Path | None) -> str:

@@ -8,12 +8,13 @@ from densecf import runs
 from densecf.commands.datasets import choose_rows, open_dataset, with_masks
 from densecf.commands.options import PretrainOptions
 from densecf.config import to_dict
+from densecf.data.prepared import PreparedDataset
 from densecf.methods import METHODS
 from densecf.training.loop import CHECKPOINT
 
 
-def run_pretrain(options: PretrainOptions) -> Path:
-    """Pretrains, or continues to, and returns the run folder."""
+def run_pretrain(options: PretrainOptions) -> Path | None:
+    """Pretrains, or continues to, and returns the run folder; None in all processes but the first."""
     from densecf.training.pretrain import pretrain
 
     config, progress = options.config, not options.run.quiet
@@ -27,21 +28,15 @@ def run_pretrain(options: PretrainOptions) -> Path:
             print(f"{missing} of {len(rows)} records have no mask and are left out: {config.method} needs masks")
         rows = labelled
     init_from = runs.find_weights(options.init_from) if options.init_from else None
-    if options.run.resume:
-        out = runs.unfinished_run("pretrain", options.run.out)
-    else:
-        out = runs.start_run(
-            "pretrain",
-            options.run.name or config.method,
-            to_dict(config),
-            out=options.run.out,
-            overwrite=options.run.overwrite,
-            provenance={"dataset": str(data.path), "dataset_checksum": data.checksum, "init_from": options.init_from},
-        )
+    if runs.process_rank() > 0:
+        pretrain(config, data, rows, runs.join_run(options.run.out), init_from=init_from, resume=options.run.resume)
+        return None
+    out = _own_run(options, data)
     with runs.exclusive(out):
         if options.run.resume and runs.is_finished(out):
             print(f"Already finished: {out}")
             return out
+        runs.announce_run(out)
         print(f"Pretraining {config.method} on {len(rows)} images of {data.path}")
         facts = pretrain(config, data, rows, out, init_from=init_from, resume=options.run.resume, progress=progress)
         runs.finish_run(out, "pretrain", **facts)
@@ -49,3 +44,17 @@ def run_pretrain(options: PretrainOptions) -> Path:
     print(f"{facts['steps']} steps over {facts['views']} views an image (counterfactuals: {facts['counterfactuals']})")
     print(f"Run: {out}")
     return out
+
+
+def _own_run(options: PretrainOptions, data: PreparedDataset) -> Path:
+    """The folder this process writes to: a new one, or the one it resumes."""
+    if options.run.resume:
+        return runs.unfinished_run("pretrain", options.run.out)
+    return runs.start_run(
+        "pretrain",
+        options.run.name or options.config.method,
+        to_dict(options.config),
+        out=options.run.out,
+        overwrite=options.run.overwrite,
+        provenance={"dataset": str(data.path), "dataset_checksum": data.checksum, "init_from": options.init_from},
+    )

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from densecf.config import HardwareConfig
 from densecf.errors import CheckpointError, DensecfError
+from densecf.runs import process_rank
 from densecf.training.logs import METRICS, JsonlLogger, ProgressBar, forget_after
 from densecf.training.sampler import StepPlan, StepSampler
 
@@ -63,9 +64,11 @@ def fit(
         DensecfError: when the loss is no longer finite, or the disk is full.
     """
     checkpoint = out / CHECKPOINT
+    single = world_size(hardware) == 1
     resuming = resume and checkpoint.is_file()
     start = _steps_done(checkpoint) * plan.accumulate if resuming else 0
-    forget_after(out / METRICS, start)
+    if process_rank() == 0:
+        forget_after(out / METRICS, start)
     _quiet_lightning()
     bar = [ProgressBar(title, pixels_per_record * plan.records_per_step)] if progress else []
     trainer = Trainer(
@@ -82,7 +85,7 @@ def fit(
         enable_progress_bar=progress,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        sync_batchnorm=True,
+        sync_batchnorm=not single and torch.cuda.is_available(),  # torch has none for CPUs
     )
     workers = loader_workers(hardware)
     loader = DataLoader(

@@ -9,6 +9,7 @@ The step: views -> dense features -> embeddings at the sampled points -> one con
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from torch.nn import functional as F
 from densecf.config import PretrainConfig
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import DataError
-from densecf.files import atomic_path, sha256_of_file
+from densecf.files import atomic_path
 from densecf.losses.pairing import contrast, contrast_chance_level
 from densecf.methods import METHODS
 from densecf.models.heads import projection_head
 from densecf.models.unet import build_unet, dense_features, normalise
 from densecf.models.weights import HEAD, WEIGHTS, load_into, network_facts, save_head, save_weights
+from densecf.runs import process_rank
 from densecf.training.datasets import ContrastDataset, ViewDataset, choose_counterfactuals
 from densecf.training.logs import report
 from densecf.training.loop import LOG_EVERY, check_finite, fit, world_size
@@ -57,12 +59,12 @@ def pretrain(
         resume: continue from the checkpoint in ``out``.
 
     Returns:
-        What the run used: records, views, steps.
+        What the run used: records, views, steps, seconds.
 
     Raises:
         DataError: when the records do not serve the method.
     """
-    method = METHODS[config.method]
+    started, method = time.monotonic(), METHODS[config.method]
     counterfactuals = choose_counterfactuals(data, config.counterfactuals, method)
     views = ViewDataset(
         data,
@@ -78,7 +80,8 @@ def pretrain(
     if plan.records_per_step * views.num_views < 2:
         raise DataError(f"{data.path}: {len(rows)} record(s) give a step of one view; batch normalisation needs two")
     module = _make_module(config, len(data.class_names), plan.updates, init_from)
-    write_records(data, rows, out, init_from)
+    if process_rank() == 0:
+        write_records(data, rows, out, init_from)
     fit(
         module,
         dataset,
@@ -102,7 +105,7 @@ def pretrain(
         "counterfactuals": counterfactuals[0] or "none",
         "views": views.num_views,
         "steps": plan.steps,
-        "weights_sha256": sha256_of_file(out / WEIGHTS) if module.trainer.is_global_zero else "",
+        "seconds": round(time.monotonic() - started),
     }
 
 
