@@ -256,3 +256,32 @@ def test_a_new_run_from_old_weights(workshop, phantom, run_densecf):
     torch.testing.assert_close(
         first["encoder.layer1.0.conv1.weight"], second["encoder.layer1.0.conv1.weight"], rtol=0, atol=1e-5
     )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files with a POSIX call")
+def test_a_full_disk_is_explained_and_the_run_goes_on_later(phantom, run_densecf, tmp_path):
+    arguments = pretrain_arguments(phantom, "dvd-cl", "--checkpoint-minutes", 0)
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, 20_000_000)); "
+        "from densecf.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    run = tmp_path / "runs/pretrain/dvd-cl"
+    assert not (run / "weights.safetensors").exists()
+    run_densecf(tmp_path, "pretrain", "--resume", *SPARE)
+    assert (run / "weights.safetensors").exists()
+    assert not list(run.glob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_run(phantom, run_densecf, tmp_path):
+    arguments = pretrain_arguments(phantom, "s-dvd-cl", "--batch-size", 2, "--hardware.accelerator", "cpu")
+    run_densecf(tmp_path, *arguments, "--hardware.devices", 2)
+    run_densecf(tmp_path, *arguments, "--batch-size", 4, "--name", "alone")
+    assert sorted(p.name for p in (tmp_path / "runs/pretrain").iterdir()) == ["alone", "latest", "s-dvd-cl"]
+    two, one = (read_metrics(tmp_path / "runs/pretrain" / name / "metrics.jsonl") for name in ("s-dvd-cl", "alone"))
+    assert [row["step"] for row in two] == [row["step"] for row in one]

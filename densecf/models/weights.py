@@ -12,13 +12,13 @@ from typing import Any
 import segmentation_models_pytorch as smp
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from densecf.config import ModelConfig
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import CheckpointError
-from densecf.files import atomic_path
+from densecf.files import write_bytes_atomic
 from densecf.models.heads import projection_head
 from densecf.models.unet import MEAN, STD, build_unet
 
@@ -186,8 +186,8 @@ def describe_mismatch(model: nn.Module, tensors: dict[str, Tensor]) -> list[str]
 
 def _save(state: dict[str, Tensor], path: Path, meta: dict[str, Any]) -> None:
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"densecf": json.dumps({"format": _FORMAT, **meta})})
+    # Written by us, not by safetensors: its own errors hide what went wrong with the disk.
+    write_bytes_atomic(path, to_bytes(tensors, metadata={"densecf": json.dumps({"format": _FORMAT, **meta})}))
 
 
 @contextmanager
