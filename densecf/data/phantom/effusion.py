@@ -20,7 +20,7 @@ class Fluid:
 
 
 def fluid_level(noise: Noise, side: int) -> float:
-    """Height of the fluid as a fraction of the lung's height: from blunting to 0.9, to 0.7 when both sides have fluid."""
+    """Height of the fluid in lung heights: from blunting to 0.9, or to 0.7 when both sides have fluid."""
     u = noise.uniform("effusion_left" if side else "effusion_right")
     return 0.12 + (0.58 if effusion_side(noise) == "both" else 0.78) * u**0.9
 
