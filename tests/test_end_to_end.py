@@ -285,3 +285,24 @@ def test_two_processes_train_one_run(phantom, run_densecf, tmp_path):
     assert sorted(p.name for p in (tmp_path / "runs/pretrain").iterdir()) == ["alone", "latest", "s-dvd-cl"]
     two, one = (read_metrics(tmp_path / "runs/pretrain" / name / "metrics.jsonl") for name in ("s-dvd-cl", "alone"))
     assert [row["step"] for row in two] == [row["step"] for row in one]
+
+
+@pytest.mark.slow
+def test_real_radiographs_from_a_table(radiographs, run_densecf, tmp_path):
+    table = ["--table", radiographs / "lungs.csv", "--size", 32, "--quiet"]
+    run_densecf(tmp_path, "data", "prepare", "table", *table, "--out", "lungs", "--manual", "source=montgomery")
+    more = ["--counterfactuals", "none", "--batch-size", 16, "--monitor-every", 0]
+    # With every patient in it, the fine-tuning patients were pretrained on: refused, with the way out.
+    run_densecf(tmp_path, *pretrain_arguments(Path("lungs"), "s-mvd-cl", *more, "--where", "age>=0", "--name", "all"))
+    everyone = finetune_arguments(Path("lungs"), "--where", "source=shenzhen")
+    assert "--exclude" in run_densecf(tmp_path, *everyone, code=2).stderr
+    run_densecf(tmp_path, *pretrain_arguments(Path("lungs"), "s-mvd-cl", *more))
+    few = ["--where", "source=montgomery", "--train-cases", 20]
+    run_densecf(tmp_path, *finetune_arguments(Path("lungs"), *few))
+    cases = pd.read_csv(tmp_path / "runs/finetune/s-mvd-cl/cases.csv")
+    assert len(cases) == 138
+    assert cases["pleural_effusion"].isna().sum() == 58
+    assert cases.groupby("patient_id")["fold"].nunique().max() == 1
+    picture = radiographs / "montgomery" / "images" / "MCUCXR_0001_0.png"
+    run_densecf(tmp_path, "chromap", picture, "--fit-pixels", 300)
+    assert Image.open(tmp_path / "runs/chromap/MCUCXR_0001_0/chromap_overlay.png").size == (256, 256)
