@@ -16,7 +16,7 @@ from densecf.files import write_json_atomic, write_text_atomic
 
 def run_evaluate(options: EvaluateOptions) -> Path:
     """Writes ``embeddings.json`` and ``embeddings.md``, and returns the folder."""
-    from densecf.evaluation.embeddings import embeddings_markdown
+    from densecf.evaluation.embeddings import embeddings_table
     from densecf.evaluation.network import evaluate_network
     from densecf.models.weights import load_run
 
@@ -36,7 +36,7 @@ def run_evaluate(options: EvaluateOptions) -> Path:
     )
     print(f"Measuring {weights.parent} on {len(rows)} images of {data.path}")
     found = evaluate_network(run.model, run.head, data, rows, seed=options.seed)
-    table = embeddings_markdown({weights.parent.name: found})
+    table = embeddings_table({weights.parent.name: found})
     write_json_atomic(out / "embeddings.json", found)
     write_text_atomic(out / "embeddings.md", table)
     runs.finish_run(out, "evaluate")
