@@ -30,8 +30,8 @@ def sample_correspondences(
     """Draws points uniformly from the part of the input image that all views of a record see.
 
     Rotated-in corners and everything else outside the image are never drawn. Points are sub-pixel positions: the
-    V positions of one point differ by rounding only, ``A_u @ p_u == A_v @ p_v`` (paper, section 2.2; reference.md
-    6.3 and 8.6 tell how the authors' code departs from it).
+    V positions of one point differ by rounding only, ``A_u @ p_u == A_v @ p_v`` (paper, section 3). The
+    authors' code rounds to whole pixels, and for the multi-view methods does not keep to the common field of view.
 
     Args:
         affines: (B, V, 3, 3) view pixel to input pixel.

@@ -13,7 +13,7 @@ Probability = Annotated[float, Ge(0), Le(1)]
 
 @dataclass(frozen=True)
 class ViewParameters:
-    """Ranges that every view of a record is drawn from (paper, section 2; reference.md 6.2).
+    """Ranges that every view of a record is drawn from (paper, section 2, and its public code).
 
     Attributes:
         rotation: largest rotation either way, in degrees, about the image centre.

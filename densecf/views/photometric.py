@@ -27,7 +27,7 @@ def solarize(image: Tensor, threshold: float) -> Tensor:
 
 
 def apply_photometry(image: Tensor, photometry: Photometry) -> Tensor:
-    """Brightness and contrast in the drawn order, then blur, then solarising (reference.md 6.2)."""
+    """Brightness and contrast in the drawn order, then blur, then solarising (as in the public code of the paper)."""
     steps = [(adjust_brightness, photometry.brightness), (adjust_contrast, photometry.contrast)]
     for adjust, factor in reversed(steps) if photometry.contrast_first else steps:
         if factor != 1:
