@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from densecf.data.phantom.fields import ellipse, lattice, smooth_min
+from densecf.data.phantom.fields import ellipse, lattice, smooth_min, soft
 from densecf.data.phantom.scm import Noise, Parents
 
 SIGNS = (-1.0, 1.0)  # x sign of side 0 (right lung) and side 1 (left lung)
@@ -63,14 +63,14 @@ def anatomy(parents: Parents, noise: Noise) -> Anatomy:
     """Place the organs. Women are smaller with a shallower chest; age unfolds the aorta and stiffens the cage."""
     n, female, old = noise, float(parents.sex == "F"), (parents.age - 55.0) / 30.0
     width = 0.350 + 0.021 * n["thorax_width"] - 0.018 * female
-    stretch = 0.022 * n["thorax_height"] - 0.012 * female + 0.022 * n["inspiration"]
+    stretch = 0.024 * n["thorax_height"] - 0.012 * female + 0.034 * n["inspiration"]
     apex = 0.108 + 0.012 * n["apex_height"] - 0.3 * stretch
     middle = 0.636 + 0.9 * stretch
-    dome = middle + 0.038 * n["dome_right"]
-    left_dome = middle + 0.018 + 0.040 * n["dome_gap"]
+    dome = middle + 0.046 * n["dome_right"]
+    left_dome = middle + 0.018 + 0.046 * n["dome_gap"]
     size = (1.0 + 0.17 * n["heart_size"] + 0.04 * old - 0.03 * female - 0.03 * n["inspiration"]) * width / 0.352
     shift = 0.011 * n["axial_rotation"]
-    hx, hy = 0.046 + 0.017 * n["heart_place"] + shift, 0.8 * left_dome + 0.2 * dome - 0.078
+    hx, hy = 0.046 + 0.020 * n["heart_place"] + shift, 0.8 * left_dome + 0.2 * dome - 0.078
     skew = 0.004 * n["lung_asymmetry"]
     return Anatomy(
         width=(width + skew, width - skew),
@@ -79,7 +79,7 @@ def anatomy(parents: Parents, noise: Noise) -> Anatomy:
         apex=(apex, apex + 0.004 * n["lung_asymmetry"]),
         apex_u=0.142 + 0.012 * n["apex_place"],
         shoulder_y=0.53 + 0.03 * n["thorax_taper"],
-        taper=0.7 + 0.5 * n["thorax_taper"],
+        taper=max(0.7 + 0.5 * n["thorax_taper"], 0.2),
         dome=(dome, left_dome),
         dome_u=0.40 * width,
         dome_drop=(
@@ -110,16 +110,16 @@ def pose(noise: Noise) -> tuple[float, float, float, float]:
     """Centre x and y of the patient frame's (0, 0.45) in the field, tilt in radians, zoom."""
     n = noise
     return (
-        0.5 + 0.026 * n["off_centre_x"],
+        0.5 + 0.034 * n["off_centre_x"],
         0.480 + 0.020 * n["off_centre_y"],
-        0.045 * n["tilt"],
-        1.00 + 0.07 * n["zoom"],
+        0.060 * n["tilt"],
+        0.98 + 0.085 * n["zoom"],
     )
 
 
 def warp(noise: Noise, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Slow irregular displacement that no outline formula has: about 4 mm, from a 7 x 7 lattice of the patient."""
-    values = np.random.default_rng([noise.body_seed, 1]).standard_normal((2, 7, 7)) * 0.014
+    """Slow irregular displacement that no outline formula has: about 3 mm, from a 7 x 7 lattice of the patient."""
+    values = np.random.default_rng([noise.body_seed, 1]).standard_normal((2, 7, 7)) * 0.011
     return lattice(values[0], size), lattice(values[1], size)
 
 
@@ -185,6 +185,9 @@ def lungs(a: Anatomy, f: Frame) -> Lungs:
         ellipse(x, y, hx, hy, ra, rb, tilt), ellipse(x, y, a.atrium[0], a.atrium[1], a.atrium[2], a.atrium[2] * 1.55)
     )
     strip = np.float32(a.strip) + 0.10 * np.maximum(0.15 - y, 0.0) + 0.05 * np.maximum(y - 0.30, 0.0)
+    # Between the heart and the spine there is no lung, nor under the heart: the strip widens to meet it on the left.
+    meet = np.maximum(np.float32(hx - 0.01) - strip, 0.0) * soft(y - np.float32(hy - 0.08), 0.03)
+    strip = strip + np.where(x > 0, meet, 0.0)
     great = strip - np.abs(x - np.float32(a.shift))
     great = -smooth_min(-great, -ellipse(x, y, a.knob[0], a.knob[1], a.knob[2], a.knob[2] * 1.1), 0.015)
     great = -smooth_min(-great, -ellipse(x, y, a.trunk[0], a.trunk[1], a.trunk[2], a.trunk[2] * 2.1, -0.30), 0.03)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from densecf.data.phantom.anatomy import Anatomy, Frame, Lungs
-from densecf.data.phantom.fields import edge, soft
+from densecf.data.phantom.fields import edge, lattice, soft
 from densecf.data.phantom.scm import Noise, effusion_side
 
-SOLID = 0.975  # air that fluid takes away; squeezed lung leaves a trace of the hidden border
+TRACE = 0.035  # air left in lung squeezed by fluid: a trace of the hidden border, no more than its own unevenness
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Fluid:
 
 
 def fluid_level(noise: Noise, side: int) -> float:
-    """Height of the fluid in lung heights: from blunting to 0.9, or to 0.7 when both sides have fluid."""
+    """Height of the fluid in lung heights: from blunting to all of it, or three quarters when both sides have fluid."""
     u = noise.uniform("effusion_left" if side else "effusion_right")
-    return 0.12 + (0.58 if effusion_side(noise) == "both" else 0.78) * u**0.9
+    return 0.14 + (0.60 if effusion_side(noise) == "both" else 0.82) * u**0.8
 
 
 def fluid(a: Anatomy, noise: Noise, lungs: Lungs, f: Frame, present: int) -> Fluid | None:
@@ -35,6 +35,8 @@ def fluid(a: Anatomy, noise: Noise, lungs: Lungs, f: Frame, present: int) -> Flu
         return None
     where = effusion_side(noise)
     covers, depths = [], []
+    uneven = np.random.default_rng([noise.visit_seed, 10]).standard_normal((11, 11))
+    squeezed = TRACE * np.clip(1.0 + 1.1 * lattice(uneven, len(f.x)), 0.0, None)
     for side, name in enumerate(("right", "left")):
         if where not in (name, "both"):
             covers.append(np.zeros_like(f.x))
@@ -52,5 +54,5 @@ def fluid(a: Anatomy, noise: Noise, lungs: Lungs, f: Frame, present: int) -> Flu
         sharp = edge(f.px, 0.007 + 0.006 * noise.uniform("fluid_edge_left" if side else "fluid_edge_right"))
         full = soft(depth, sharp)
         haze = (0.16 + 0.14 * noise.uniform("haze")) * np.exp(np.clip(-depth, 0.0, None) * (-1.0 / 0.06))
-        covers.append(np.clip(SOLID * full + (1.0 - full) * haze, 0.0, 1.0))
+        covers.append(np.clip(full * (1.0 - squeezed) + (1.0 - full) * haze, 0.0, 1.0))
     return Fluid((covers[0], covers[1]), (depths[0], depths[1]))

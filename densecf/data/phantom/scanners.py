@@ -99,8 +99,8 @@ def expose(p: np.ndarray, a: Anatomy, noise: Noise, name: str) -> np.ndarray:
     if m.enhance:
         q = q + np.float32(m.enhance) * (q - blur(q, m.enhance_at))
     low, high = 0.30, MU * a.depth * (1.0 - 0.10 * (m.equalise > 0)) - 0.25
-    level = (q - np.float32(low)) * np.float32(1.0 / (high - low)) + np.float32(0.025 * noise["exposure"])
-    gain = m.steepness * (1.0 + 0.06 * noise["contrast"])
+    level = (q - np.float32(low)) * np.float32(1.0 / (high - low)) + np.float32(0.075 * noise["exposure"])
+    gain = m.steepness * (1.0 + 0.11 * noise["contrast"])
     curve = 0.5 * (1.0 + np.tanh((level - m.middle) * (0.5 * gain)))
     ends = 0.5 * (1.0 + np.tanh(np.array([0.0 - m.middle, 1.06 - m.middle]) * (0.5 * gain)))
     image = np.clip((curve - ends[0]) / (ends[1] - ends[0]), 0.0, 1.0) * (1.0 - m.floor) + m.floor

@@ -31,7 +31,7 @@ VISIT = (
     "inspiration", "tilt", "off_centre_x", "off_centre_y", "zoom", "axial_rotation", "stomach", "stomach_place",
     "stomach_level", "bowel", "effusion_side", "effusion_right", "effusion_left", "meniscus_right", "meniscus_left",
     "fluid_edge_right", "fluid_edge_left", "haze", "exposure", "contrast", "collimation_left", "collimation_right",
-    "collimation_top", "collimation_bottom", "marker_x", "marker_y", "marker_angle", "clutter",
+    "collimation_top", "collimation_bottom", "marker_x", "marker_y", "marker_angle",
     "silver_bias", "silver_jitter", "silver_smooth", "silver_defect", "silver_defect_side", "silver_defect_size",
     "silver_fluid", "silver_rating",
 )  # fmt: skip

@@ -66,4 +66,4 @@ def mask_quality(parents: Parents, noise: Noise) -> float:
     """Estimated quality in [0, 1] of the silver mask: its Dice with the truth, read by a judge who is noisy and
     lenient (one who has not seen what the fluid hides)."""
     true = dice(silver_masks(parents, noise, SCORED_AT), masks(parents, noise, SCORED_AT))
-    return float(np.clip(0.95 * true**0.6 + 0.022 * noise["silver_rating"], 0.0, 1.0))
+    return float(np.clip(0.95 * true**0.6 + 0.014 * noise["silver_rating"], 0.0, 1.0))

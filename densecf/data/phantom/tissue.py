@@ -28,7 +28,7 @@ def body(a: Anatomy, parents: Parents, noise: Noise, f: Frame) -> np.ndarray:
     male = float(parents.sex == "M")
     neck = 0.088 + 0.008 * n["neck"] + 0.008 * male
     half = np.where(x < 0, np.float32(a.width[0] + a.wall), np.float32(a.width[1] + a.wall))
-    waist = half + 0.03 * (n["fat"] + 0.6) * soft(y - 0.70, 0.06) - 0.012 * (1 - male) * soft(y - 0.62, 0.08)
+    waist = half + 0.03 * max(n["fat"] + 0.6, -0.2) * soft(y - 0.70, 0.06) - 0.012 * (1 - male) * soft(y - 0.62, 0.08)
     rise = 0.125 + 0.02 * n["shoulder_slope"]
     top = np.float32(a.apex[0] - 0.105) + np.float32(rise) * np.tanh(np.clip(u - neck, 0.0, None) * 5.5)
     shoulder_y = a.apex[0] + 0.085 + 0.02 * n["shoulder_slope"]
