@@ -145,7 +145,7 @@ PRETRAIN_PRESETS: dict[str, PretrainConfig] = {
     "default": PretrainConfig(),
     # Sized so that the demo finishes on two CPU cores.
     "embedded": PretrainConfig(
-        epochs=5, batch_size=8, points=256, model=SMALL_MODEL, optim=OptimConfig(lr=1e-3), checkpoint_minutes=1.0
+        epochs=8, batch_size=8, points=256, model=SMALL_MODEL, optim=OptimConfig(lr=1e-3), checkpoint_minutes=1.0
     ),
     # The authors' code where it departs from the paper and the numbers depend on it.
     "authors": PretrainConfig(

@@ -13,7 +13,8 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -205,11 +206,33 @@ def read_provenance(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path / 'provenance.json'}: cannot be read as JSON ({error})") from None
 
 
-def exclusive(path: Path) -> AbstractContextManager[None]:
-    """Holds the run folder for this process: two writers in one folder would spoil it."""
-    return exclusive_lock(
-        path / ".lock", f"{path}: another process is working in this folder; wait for it, or choose another --out"
-    )
+@contextmanager
+def working_in(path: Path) -> Iterator[None]:
+    """Holds the run folder for this process; a refusal before anything was trained leaves no folder behind.
+
+    Raises:
+        DensecfError: when another process holds the folder: two writers would spoil it.
+    """
+    busy = f"{path}: another process is working in this folder; wait for it, or choose another --out"
+    with exclusive_lock(path / ".lock", busy):
+        try:
+            yield
+        except DensecfError:
+            if not any(path.rglob("metrics.jsonl")):
+                shutil.rmtree(path)
+            raise
+
+
+def check_unchanged(path: Path, **facts: str) -> None:
+    """Compares what a run was started with, by its provenance, with what is there now.
+
+    Raises:
+        ConfigError: when something differs; a resumed run would mix the two.
+    """
+    known = read_provenance(path)
+    changed = [name for name, value in facts.items() if known.get(name) != value]
+    if changed:
+        raise ConfigError(f"{path}: {', '.join(changed)} changed since this run was started; start a new one")
 
 
 def _is_fresh(path: Path) -> bool:

@@ -91,8 +91,8 @@ def test_resume_takes_the_newest_unfinished_run(tmp_path):
 def test_a_folder_has_one_writer():
     path = runs.start_run("pretrain", "a", {})
     code = (
-        "import sys; from pathlib import Path; from densecf import runs; from densecf.errors import ConfigError\n"
-        "try:\n    with runs.exclusive(Path(sys.argv[1])): print('in')\nexcept ConfigError as e: print(e)"
+        "import sys; from pathlib import Path; from densecf import runs; from densecf.errors import DensecfError\n"
+        "try:\n    with runs.working_in(Path(sys.argv[1])): print('in')\nexcept DensecfError as e: print(e)"
     )
 
     def other() -> str:
@@ -100,7 +100,7 @@ def test_a_folder_has_one_writer():
             [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
         ).stdout
 
-    with runs.exclusive(path):
+    with runs.working_in(path):
         assert "another process" in other()
     assert other().strip() == "in"
 
@@ -110,3 +110,25 @@ def test_damaged_provenance_is_named():
     (path / "provenance.json").write_text("{")
     with pytest.raises(ConfigError, match=r"provenance\.json"):
         runs.find_weights(str(path)) if runs.is_finished(path) else None
+
+
+def test_a_refusal_before_training_leaves_nothing():
+    path = runs.start_run("pretrain", "a", {})
+    with pytest.raises(ConfigError), runs.working_in(path):
+        raise ConfigError("no")
+    assert not path.exists()
+
+
+def test_a_failure_after_training_began_keeps_the_run():
+    path = runs.start_run("pretrain", "a", {})
+    (path / "metrics.jsonl").write_text("")
+    with pytest.raises(ConfigError), runs.working_in(path):
+        raise ConfigError("disk full")
+    assert runs.is_run(path)
+
+
+def test_a_resumed_run_must_find_what_it_was_started_with():
+    path = runs.start_run("pretrain", "a", {}, provenance={"dataset_checksum": "1"})
+    runs.check_unchanged(path, dataset_checksum="1")
+    with pytest.raises(ConfigError, match="dataset_checksum changed"):
+        runs.check_unchanged(path, dataset_checksum="2")

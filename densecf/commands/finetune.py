@@ -25,33 +25,34 @@ def run_finetune(options: FinetuneOptions) -> Path:
     from densecf.training.finetune import finetune
 
     config, progress = on_one_device(options.config), not options.run.quiet
-    weights = None if config.pretrained == "none" else runs.find_weights(config.pretrained)
-    if weights is not None:
-        read_facts(weights)  # a foreign file is refused before anything is made
+    resumed = runs.unfinished_run("finetune", options.run.out) if options.run.resume else None
+    weights = _weights(config.pretrained, resumed)
     data = open_dataset(config.data if config.data != "auto" else data_of(weights), progress=progress)
     records = data.records.iloc[with_masks(data, choose_rows(data, where=config.where, split="manual"))]
     if weights is not None:
+        read_facts(weights)  # a foreign file is refused before anything is made
         refuse_leak(weights, records)
-    if options.run.resume:
-        out = runs.unfinished_run("finetune", options.run.out)
+    started_from = {
+        "dataset_checksum": data.checksum,
+        "pretrained": str(weights) if weights else "none",
+        "pretrained_sha256": sha256_of_file(weights) if weights else "",
+    }
+    if resumed is not None:
+        out = resumed
+        runs.check_unchanged(out, **started_from)
         folds = Folds.load(out / FOLDS, records)
     else:
         folds = _folds(options, records)
-        parent = (
-            {"pretrained": str(weights), "pretrained_sha256": sha256_of_file(weights)}
-            if weights
-            else {"pretrained": "none"}
-        )
         out = runs.start_run(
             "finetune",
             options.run.name or (weights.parent.name if weights else "none"),
             to_dict(config),
             out=options.run.out,
             overwrite=options.run.overwrite,
-            provenance={"dataset": str(data.path), "dataset_checksum": data.checksum, **parent},
+            provenance={"dataset": str(data.path), **started_from},
         )
         folds.save(out / FOLDS)
-    with runs.exclusive(out):
+    with runs.working_in(out):
         if options.run.resume and runs.is_finished(out):
             print(f"Already finished: {out}")
             return out
@@ -105,6 +106,13 @@ def run_compare(options: CompareOptions) -> None:
     summaries = dict(zip(names, (read_summary(run), read_summary(baseline)), strict=True))
     print(summaries_markdown(summaries, "Five-fold summary"))
     print(comparison_markdown(compare_runs(run, baseline), *names))
+
+
+def _weights(which: str, resumed: Path | None) -> Path | None:
+    """The weights to start from; a resumed run keeps its own, whatever is the latest by now."""
+    if which == "none":
+        return None
+    return Path(runs.read_provenance(resumed)["pretrained"]) if resumed is not None else runs.find_weights(which)
 
 
 def _folds(options: FinetuneOptions, records: pd.DataFrame) -> Folds:

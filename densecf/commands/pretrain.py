@@ -27,18 +27,20 @@ def run_pretrain(options: PretrainOptions) -> Path | None:
             missing = len(rows) - len(labelled)
             print(f"{missing} of {len(rows)} records have no mask and are left out: {config.method} needs masks")
         rows = labelled
-    init_from = runs.find_weights(options.init_from) if options.init_from else None
     if runs.process_rank() > 0:
-        pretrain(config, data, rows, runs.join_run(options.run.out), init_from=init_from, resume=options.run.resume)
+        out = runs.join_run(options.run.out)
+        pretrain(config, data, rows, out, init_from=_weights_before(out), resume=options.run.resume)
         return None
     out = _own_run(options, data)
-    with runs.exclusive(out):
+    with runs.working_in(out):
         if options.run.resume and runs.is_finished(out):
             print(f"Already finished: {out}")
             return out
         runs.announce_run(out)
         print(f"Pretraining {config.method} on {len(rows)} images of {data.path}")
-        facts = pretrain(config, data, rows, out, init_from=init_from, resume=options.run.resume, progress=progress)
+        facts = pretrain(
+            config, data, rows, out, init_from=_weights_before(out), resume=options.run.resume, progress=progress
+        )
         runs.finish_run(out, "pretrain", **facts)
         (out / CHECKPOINT).unlink(missing_ok=True)
     print(f"{facts['steps']} steps over {facts['views']} views an image (counterfactuals: {facts['counterfactuals']})")
@@ -49,12 +51,21 @@ def run_pretrain(options: PretrainOptions) -> Path | None:
 def _own_run(options: PretrainOptions, data: PreparedDataset) -> Path:
     """The folder this process writes to: a new one, or the one it resumes."""
     if options.run.resume:
-        return runs.unfinished_run("pretrain", options.run.out)
+        out = runs.unfinished_run("pretrain", options.run.out)
+        runs.check_unchanged(out, dataset_checksum=data.checksum)
+        return out
+    init_from = str(runs.find_weights(options.init_from)) if options.init_from else ""
     return runs.start_run(
         "pretrain",
         options.run.name or options.config.method,
         to_dict(options.config),
         out=options.run.out,
         overwrite=options.run.overwrite,
-        provenance={"dataset": str(data.path), "dataset_checksum": data.checksum, "init_from": options.init_from},
+        provenance={"dataset": str(data.path), "dataset_checksum": data.checksum, "init_from": init_from},
     )
+
+
+def _weights_before(out: Path) -> Path | None:
+    """The weights that the run in ``out`` was told to start from."""
+    before = runs.read_provenance(out).get("init_from")
+    return Path(before) if before else None
