@@ -83,10 +83,10 @@ COMMANDS: dict[str, Command] = {
     ),
     "compare": Command(
         "CompareOptions",
-        "finetune",
+        "compare",
         "run_compare",
         "paired differences between two fine-tuning runs",
-        ("densecf compare s-mvd-cl none",),
+        ("densecf compare s-mvd-cl baseline",),
     ),
 }
 _METHOD_COMMANDS = ("pretrain",)
@@ -101,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"densecf: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("densecf: stopped; continue with --resume", file=sys.stderr)
+        resumable = argv[:1] in (["pretrain"], ["finetune"])
+        print("densecf: stopped" + ("; continue with --resume" if resumable else ""), file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0

@@ -52,6 +52,7 @@ class OptimConfig:
     min_lr: Annotated[float, Ge(0)] = 1e-6
     """Learning rate at the end of the cosine."""
     weight_decay: Annotated[float, Ge(0)] = 0.01
+    """Decoupled weight decay of AdamW."""
     warmup: Fraction = 0.1
     """Share of all steps spent on the linear warm-up (from a hundredth of the peak)."""
     clip: Annotated[float, Ge(0)] = 1.0
@@ -62,11 +63,11 @@ class OptimConfig:
 class HardwareConfig:
     """Where and how the training runs (Lightning)."""
 
-    accelerator: str = "auto"
-    """cpu, gpu, mps or auto."""
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     devices: Literal["auto"] | Count = "auto"
     """Number of devices, or auto: every GPU, one process on a CPU."""
     num_nodes: Count = 1
+    """Machines that train together, each with so many devices."""
     precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = "auto"
     """auto: bf16-mixed where the hardware multiplies bfloat16 natively, else 32."""
     workers: Annotated[int, Ge(-1)] = -1
@@ -88,7 +89,10 @@ class PretrainConfig:
     """Records to pretrain on, e.g. scanner=A,age>=18; without it: the pretraining split."""
     exclude: str = ""
     """Records to leave out, with all other images of the same patients, e.g. source=montgomery."""
+    init_from: str = ""
+    """Start from the weights of another run (its name or folder, or a weights.safetensors)."""
     epochs: Count = 20
+    """Passes over the records."""
     batch_size: Count = 8
     """Images a step and a device; each gives several views."""
     accumulate: Count = 1
@@ -100,6 +104,7 @@ class PretrainConfig:
     direction_reduction: Literal["mean", "sum"] = "mean"
     """How the two directions of a dual method are joined: the paper averages, the authors' code sums."""
     seed: NonNegative = 0
+    """Decides the initial weights, the order of the records, and every view and point."""
     monitor_every: Annotated[float, Ge(0)] = 1.0
     """Epochs between k-means purity and linear pixel probe; 0 switches both off."""
     checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
@@ -121,15 +126,19 @@ class FinetuneConfig:
     where: str = ""
     """Records to fine-tune on, e.g. source=montgomery; without it: the manual split."""
     folds: Annotated[int, Ge(2)] = 5
+    """Parts that the patients are dealt into; each is held out once."""
     folds_file: str = ""
     """Folds saved by an earlier run (folds.json), to compare runs on the same ones."""
     train_cases: NonNegative = 0
-    """Masks to train on in each fold (patients are kept whole); 0: all of them."""
+    """Masks to train on in each fold, patient after patient (of the last one maybe not all); 0: all."""
     epochs: Count = 100
+    """Passes over the masks."""
     batch_size: Count = 6
+    """Images a step."""
     loss: Literal["ce", "dice-ce"] = "ce"
     """Cross-entropy, or cross-entropy plus soft Dice."""
     seed: NonNegative = 0
+    """Decides the folds, the new weights, the order of the records and every view."""
     checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
     """Minutes between checkpoints to resume from; 0: one after every step."""
     views: ViewParameters = field(default_factory=lambda: ViewParameters(scale=(0.2, 1.0), solarize_prob=0.0))

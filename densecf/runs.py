@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from densecf import __version__
-from densecf.errors import ConfigError, DensecfError
-from densecf.files import exclusive_lock, write_json_atomic, write_text_atomic
+from densecf.errors import ConfigError
+from densecf.files import exclusive_lock, explained_os_errors, write_json_atomic, write_text_atomic
 
 ROOT = Path("runs")
+CONFIG, PROVENANCE, METRICS, LOCK = "config.yaml", "provenance.json", "metrics.jsonl", ".lock"
 _SHARED_RUN = "DENSECF_RUN"
 _PACKAGES = (
     "torch",
@@ -46,44 +47,54 @@ def start_run(
     overwrite: bool = False,
     provenance: dict[str, Any] | None = None,
 ) -> Path:
-    """Makes a new run folder with its config and provenance.
+    """Makes a new run folder with its config and provenance; to be filled inside `working_in`.
 
     Args:
         command: the command's name, e.g. "pretrain".
         name: what to call the run; a number is added when the name is taken.
         config: every option of the run, as plain values.
         out: the folder to use instead of ``runs/<command>/<name>``.
-        overwrite: replace a run that is already in ``out``.
+        overwrite: replace a run that is already in ``out``; it is put back when the new one fails at once.
         provenance: what else the run depends on (dataset, parent run).
 
     Raises:
-        ConfigError: when ``out`` holds anything and ``overwrite`` does not allow to replace it.
+        ConfigError: when the name cannot be used, or ``out`` holds what may not be replaced.
+        DensecfError: when another process works in ``out``.
     """
-    path = out if out is not None else _free_name(ROOT / command / name)
-    if path.exists() and not _is_fresh(path):
-        if not path.is_dir() or not is_run(path):
-            raise ConfigError(
-                f"{path}: exists and is no run folder of densecf, so it is left alone; choose another --out"
-            )
-        if not overwrite:
-            raise ConfigError(
-                f"{path}: holds a run already; continue it with --resume, replace it with --overwrite, "
-                "or choose another --out"
-            )
-        if command_of(path) != command:
-            raise ConfigError(
-                f"{path}: holds a {command_of(path)} run, so {command} does not replace it; choose another --out"
-            )
-        shutil.rmtree(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DensecfError(f"{path}: cannot be made ({error.strerror}); choose another --out") from None
+    if out is None:
+        path = _free_folder(command, name)
+    else:
+        path = out
+        if path.exists() and not _is_fresh(path):
+            _set_aside(path, command, overwrite)
+        with explained_os_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
     import yaml
 
-    write_json_atomic(path / "provenance.json", {"command": command, **_environment(), **(provenance or {})})
-    write_text_atomic(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_json_atomic(path / PROVENANCE, {"command": command, **_environment(), **(provenance or {})})
+    write_text_atomic(path / CONFIG, yaml.safe_dump(config, sort_keys=False))
     return path
+
+
+@contextmanager
+def working_in(path: Path) -> Iterator[None]:
+    """Holds the run folder for this process. What fails before any training leaves things as they were.
+
+    Raises:
+        DensecfError: when another process holds the folder: two writers would spoil it.
+    """
+    with exclusive_lock(path / LOCK, _busy(path)):
+        try:
+            yield
+        except Exception:
+            if not any(path.rglob(METRICS)):
+                shutil.rmtree(path)
+                if _aside(path).exists():
+                    os.replace(_aside(path), path)
+            raise
+        finally:
+            if path.exists() and _aside(path).exists():
+                shutil.rmtree(_aside(path))
 
 
 def process_rank() -> int:
@@ -116,7 +127,7 @@ def join_run(out: Path | None, seconds: float = 120) -> Path:
 
 def finish_run(path: Path, command: str, **facts: Any) -> None:
     """Notes that the run is complete, with ``facts`` about it, and lets ``latest`` point to it."""
-    write_json_atomic(path / "provenance.json", {**read_provenance(path), **facts, "finished": _now()})
+    write_json_atomic(path / PROVENANCE, {**read_provenance(path), **facts, "finished": _now()})
     shelf = ROOT / command
     shelf.mkdir(parents=True, exist_ok=True)
     link = shelf / "latest"
@@ -129,16 +140,24 @@ def find_run(command: str, which: str) -> Path:
     """The folder of a run given as ``latest``, as a name under ``runs/<command>`` or as a path.
 
     Raises:
-        ConfigError: when there is none, naming what is there.
+        ConfigError: when there is none, naming what is there, or when it is a run of another command.
     """
-    candidates = [ROOT / command / which] if which == "latest" else [Path(which), ROOT / command / which]
-    for path in candidates:
-        if is_run(path):
-            return path.resolve()
-    known = sorted(p.name for p in (ROOT / command).glob("*") if is_run(p) and p.name != "latest")
+    known = [p for p in sorted((ROOT / command).glob("*")) if p.name != "latest" and is_run(p)]
     if which == "latest":
+        link = ROOT / command / "latest"
+        finished = [p for p in known if is_finished(p)]
+        if is_run(link):
+            return link.resolve()
+        if finished:  # what latest pointed to is gone
+            return max(finished, key=lambda p: read_provenance(p)["finished"]).resolve()
         raise ConfigError(f"no finished {command} run under {ROOT / command}; run `densecf {command}` first")
-    raise ConfigError(f"{which}: no {command} run there; runs under {ROOT / command}: {', '.join(known) or 'none'}")
+    for path in (Path(which), ROOT / command / which):
+        if is_run(path):
+            if command_of(path) != command:
+                raise ConfigError(f"{path}: a {command_of(path)} run, and a {command} run is needed")
+            return path.resolve()
+    names = ", ".join(p.name for p in known) or "none"
+    raise ConfigError(f"{which}: no {command} run there; runs under {ROOT / command}: {names}")
 
 
 def find_weights(which: str) -> Path:
@@ -162,7 +181,7 @@ def read_config(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+        values = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{path / 'config.yaml'}: cannot be read ({error})") from None
     return values if isinstance(values, dict) else {}
@@ -183,11 +202,11 @@ def unfinished_run(command: str, out: Path | None) -> Path:
     open_runs = [p for p in (ROOT / command).glob("*") if p.name != "latest" and is_run(p) and not is_finished(p)]
     if not open_runs:
         raise ConfigError(f"no unfinished {command} run under {ROOT / command}; name one with --out")
-    return max(open_runs, key=lambda p: (p / "config.yaml").stat().st_mtime)
+    return max(open_runs, key=lambda p: (p / CONFIG).stat().st_mtime)
 
 
 def is_run(path: Path) -> bool:
-    return (path / "config.yaml").is_file() and (path / "provenance.json").is_file()
+    return (path / CONFIG).is_file() and (path / PROVENANCE).is_file()
 
 
 def is_finished(path: Path) -> bool:
@@ -201,26 +220,9 @@ def command_of(path: Path) -> str:
 def read_provenance(path: Path) -> dict[str, Any]:
     """The run's provenance; a ConfigError names a file that is not one."""
     try:
-        return json.loads((path / "provenance.json").read_text(encoding="utf-8"))
+        return json.loads((path / PROVENANCE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path / 'provenance.json'}: cannot be read as JSON ({error})") from None
-
-
-@contextmanager
-def working_in(path: Path) -> Iterator[None]:
-    """Holds the run folder for this process; a refusal before anything was trained leaves no folder behind.
-
-    Raises:
-        DensecfError: when another process holds the folder: two writers would spoil it.
-    """
-    busy = f"{path}: another process is working in this folder; wait for it, or choose another --out"
-    with exclusive_lock(path / ".lock", busy):
-        try:
-            yield
-        except DensecfError:
-            if not any(path.rglob("metrics.jsonl")):
-                shutil.rmtree(path)
-            raise
 
 
 def check_unchanged(path: Path, **facts: str) -> None:
@@ -237,15 +239,49 @@ def check_unchanged(path: Path, **facts: str) -> None:
 
 def _is_fresh(path: Path) -> bool:
     """Whether a folder is empty, or was left by a run killed in its first instant."""
-    return path.is_dir() and {p.name for p in path.iterdir()} <= {"provenance.json", ".lock"}
+    return path.is_dir() and {p.name for p in path.iterdir()} <= {PROVENANCE, LOCK}
 
 
-def _free_name(path: Path) -> Path:
-    number, free = 1, path
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.name}-{number}")
-    return free
+def _set_aside(path: Path, command: str, overwrite: bool) -> None:
+    """Moves the run that is to be replaced out of the way, unless it must stay."""
+    if not path.is_dir() or not is_run(path):
+        raise ConfigError(f"{path}: exists and is no run folder of densecf, so it is left alone; choose another --out")
+    if not overwrite:
+        raise ConfigError(
+            f"{path}: holds a run already; continue it with --resume, replace it with --overwrite, "
+            "or choose another --out"
+        )
+    if command_of(path) != command:
+        raise ConfigError(
+            f"{path}: holds a {command_of(path)} run, so {command} does not replace it; choose another --out"
+        )
+    with exclusive_lock(path / LOCK, _busy(path)), explained_os_errors(path):
+        shutil.rmtree(_aside(path), ignore_errors=True)
+        os.replace(path, _aside(path))
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.replaced")
+
+
+def _busy(path: Path) -> str:
+    return f"{path}: another process is working in this folder; wait for it, or choose another --out"
+
+
+def _free_folder(command: str, name: str) -> Path:
+    """Makes ``runs/<command>/<name>``, with a number behind the name when it is taken."""
+    if name in ("", ".", "..", "latest", "none") or Path(name).name != name:
+        raise ConfigError(f"--name {name!r}: expected a plain folder name other than latest and none")
+    number = 1
+    while True:
+        path = ROOT / command / (name if number == 1 else f"{name}-{number}")
+        with explained_os_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.mkdir()
+                return path
+            except FileExistsError:
+                number += 1
 
 
 def _now() -> str:

@@ -138,7 +138,7 @@ def test_the_last_epoch_is_used_and_the_test_fold_decides_nothing(workshop, phan
 
     spoilt = tmp_path / "spoilt"
     shutil.copytree(phantom, spoilt)
-    folds = json.loads((workshop / "runs/finetune/none/folds.json").read_text())
+    folds = json.loads((workshop / "runs/finetune/baseline/folds.json").read_text())
     records = pd.read_csv(spoilt / "records.csv", dtype=str)
     held_out = [entry["image"] for entry in folds["images"] if entry["fold"] == 0]
     masks = np.load(spoilt / "masks.npy", mmap_mode="r+")
@@ -147,10 +147,10 @@ def test_the_last_epoch_is_used_and_the_test_fold_decides_nothing(workshop, phan
     masks.flush()
     run_densecf(
         tmp_path,
-        *finetune_arguments(spoilt, "--from", "none", "--folds-file", workshop / "runs/finetune/none/folds.json"),
+        *finetune_arguments(spoilt, "--from", "none", "--folds-file", workshop / "runs/finetune/baseline/folds.json"),
     )
-    first = load_file(workshop / "runs/finetune/none/folds/0/weights.safetensors")
-    second = load_file(tmp_path / "runs/finetune/none/folds/0/weights.safetensors")
+    first = load_file(workshop / "runs/finetune/baseline/folds/0/weights.safetensors")
+    second = load_file(tmp_path / "runs/finetune/baseline/folds/0/weights.safetensors")
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
@@ -160,9 +160,10 @@ def test_evaluate_and_compare(workshop, run_densecf):
     found = json.loads((workshop / "runs/evaluate/s-mvd-cl/embeddings.json").read_text())
     assert found["purity_floor"] <= found["purity"] <= 1
     assert {"d_over_std", "d_over_variance"} <= found["separation"].keys()
-    shown = run_densecf(workshop, "compare", "s-mvd-cl", "none").stdout
+    shown = run_densecf(workshop, "compare", "s-mvd-cl", "baseline").stdout
     assert "s-mvd-cl" in shown
-    assert "none" in shown
+    assert "baseline" in shown
+    assert (workshop / "runs/compare/s-mvd-cl-against-baseline/comparison.md").is_file()
 
 
 @pytest.mark.slow
@@ -177,6 +178,10 @@ def test_chromap_of_files_and_of_counterfactuals(workshop, phantom, run_densecf)
     first = np.asarray(Image.open(workshop / "runs/chromap/a/chromap_overlay.png"))
     assert np.array_equal(first, np.asarray(Image.open(workshop / "again/chromap_overlay.png")))
     run_densecf(workshop, "chromap", "--space", space, "--out", "record")
+    foreign = workshop / "foreign"
+    run_densecf(workshop, *pretrain_arguments(phantom, "vader", "--out", foreign))
+    refused = run_densecf(workshop, "chromap", "a.png", "--run", foreign, "--space", space, code=2)
+    assert "another network" in refused.stderr
     assert len(list((workshop / "record").glob("*_overlay.png"))) == 4
 
 
@@ -198,7 +203,7 @@ def test_killed_and_resumed_equals_uninterrupted(command, phantom, run_densecf, 
         product, progress = "runs/pretrain/dvd-cl", "metrics.jsonl"
     else:
         arguments = finetune_arguments(phantom, "--from", "none", "--checkpoint-minutes", 0)
-        product, progress = "runs/finetune/none", "folds/1/checkpoint.ckpt"
+        product, progress = "runs/finetune/baseline", "folds/1/checkpoint.ckpt"
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()
@@ -235,6 +240,23 @@ def test_refusals(workshop, phantom, run_densecf, tmp_path):
     refused(*pretrain_arguments(phantom, "dvd-cl", "--out", "runs/pretrain/s-mvd-cl"), words="--overwrite")
     # Counterfactuals that are not there.
     refused(*pretrain_arguments(phantom, "dvd-cl", "--counterfactuals", "hvae"), words="truth, or none")
+    # A refusal takes nothing away: the run that was to be replaced is still there.
+    gone = pretrain_arguments(phantom, "dvd-cl", "--counterfactuals", "hvae", "--out", "runs/pretrain/s-mvd-cl")
+    refused(*gone, "--overwrite", words="truth, or none")
+    assert (workshop / "runs/pretrain/s-mvd-cl/weights.safetensors").is_file()
+    assert not list((workshop / "runs/pretrain").glob(".*"))
+    # Another network than the one that was pretrained, too few cases, runs of another kind.
+    other = finetune_arguments(phantom, "--model.encoder", "resnet34")
+    refused(*other, words="leave --model.* out")
+    refused(*finetune_arguments(phantom, "--train-cases", 60), words="--train-cases 60: fold")
+    refused("compare", "s-mvd-cl", "runs/pretrain/s-mvd-cl", words="a pretrain run")
+    refused(*pretrain_arguments(phantom, "dvd-cl", "--name", "../evil"), words="plain folder name")
+    refused("pretrain", "--resume", "--config", "x.yaml", words="do not go together")
+    if not torch.cuda.is_available():
+        refused(
+            *pretrain_arguments(phantom, "dvd-cl", "--hardware.accelerator", "gpu"), words="does not fit this machine"
+        )
+    assert not (workshop / "runs/pretrain/dvd-cl").exists()
     # Weights of somebody else.
     foreign = tmp_path / "foreign.safetensors"
     from safetensors.torch import save_file

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from densecf import runs
-from densecf.errors import ConfigError
+from densecf.errors import ConfigError, DensecfError
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +45,27 @@ def test_runs_are_found_by_name_and_by_path(tmp_path):
     assert runs.find_run("pretrain", "a") == runs.find_run("pretrain", str(path)) == path.resolve()
     with pytest.raises(ConfigError, match=r"runs under runs/pretrain: a"):
         runs.find_run("pretrain", "b")
+
+
+def test_latest_that_is_gone_falls_back_to_what_is_there(tmp_path):
+    path = finished("a")
+    elsewhere = runs.start_run("pretrain", "", {}, out=tmp_path / "elsewhere")
+    runs.finish_run(elsewhere, "pretrain")
+    assert runs.find_run("pretrain", "latest") == elsewhere
+    elsewhere.rename(tmp_path / "moved")
+    assert runs.find_run("pretrain", "latest") == path.resolve()
+
+
+def test_a_run_of_another_command_is_refused():
+    path = finished("a")
+    with pytest.raises(ConfigError, match="a pretrain run, and a finetune run is needed"):
+        runs.find_run("finetune", str(path))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "latest", "none", "a/b", "../evil"])
+def test_names_that_would_lead_elsewhere(name):
+    with pytest.raises(ConfigError, match="plain folder name"):
+        runs.start_run("pretrain", name, {})
 
 
 def test_no_run_at_all():
@@ -117,6 +138,26 @@ def test_a_refusal_before_training_leaves_nothing():
     with pytest.raises(ConfigError), runs.working_in(path):
         raise ConfigError("no")
     assert not path.exists()
+
+
+def test_a_replaced_run_comes_back_when_the_new_one_is_refused(tmp_path):
+    out = runs.start_run("pretrain", "", {"a": 1}, out=tmp_path / "here")
+    (out / "weights.safetensors").write_text("old")
+    runs.start_run("pretrain", "", {"a": 2}, out=out, overwrite=True)
+    with pytest.raises(ConfigError), runs.working_in(out):
+        raise ConfigError("no")
+    assert (out / "weights.safetensors").read_text() == "old"
+    runs.start_run("pretrain", "", {"a": 3}, out=out, overwrite=True)
+    with runs.working_in(out):
+        (out / "metrics.jsonl").write_text("")
+    assert [p.name for p in tmp_path.iterdir()] == ["here"]
+    assert runs.read_config(out) == {"a": 3}
+
+
+def test_a_run_that_is_being_written_is_not_replaced(tmp_path):
+    out = runs.start_run("pretrain", "", {}, out=tmp_path / "here")
+    with runs.working_in(out), pytest.raises(DensecfError, match="another process"):
+        runs.start_run("pretrain", "", {}, out=out, overwrite=True)
 
 
 def test_a_failure_after_training_began_keeps_the_run():

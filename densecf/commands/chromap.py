@@ -12,7 +12,8 @@ from densecf.commands.options import ChromapOptions
 from densecf.config import to_dict
 from densecf.data.images import read_image
 from densecf.data.profiles import NoPositiveValue, get_profile
-from densecf.errors import DataError
+from densecf.errors import ConfigError, DataError
+from densecf.files import sha256_of_file
 from densecf.visualization.chromap import MapEntry, make_chromaps, save_overlays
 from densecf.visualization.chromap_figure import save_figure
 from densecf.visualization.colour_space import ColourSpace
@@ -27,7 +28,10 @@ def run_chromap(options: ChromapOptions) -> Path:
 
     weights = runs.find_weights(options.run)
     run = load_run(weights)
+    origin = sha256_of_file(weights)
     space = ColourSpace.load(options.space) if options.space else None
+    if space is not None and space.settings.get("origin") != origin:
+        raise ConfigError(f"{options.space}: these colours belong to another network than {weights}; fit new ones")
     if options.images:
         name, entries = options.images[0].stem, list(_file_entries(options.images, run))
     else:
@@ -39,7 +43,7 @@ def run_chromap(options: ChromapOptions) -> Path:
         mode=options.mode,
         alpha=options.alpha,
         seed=options.seed,
-        origin=str(weights),
+        origin=origin,
     )
     out = runs.start_run(
         "chromap",
@@ -49,10 +53,12 @@ def run_chromap(options: ChromapOptions) -> Path:
         overwrite=options.overwrite,
         provenance={"pretrained": str(weights)},
     )
-    save_figure(maps, out / PICTURE, heading=f"{run.meta.get('method', '')} · {run.path.name}")
-    overlays = save_overlays(maps, out / PICTURE)
-    maps.space.save(out / SPACE)
-    runs.finish_run(out, "chromap")
+    method = str(run.meta.get("method", ""))
+    with runs.working_in(out):
+        save_figure(maps, out / PICTURE, heading=method if method == run.path.name else f"{method} · {run.path.name}")
+        overlays = save_overlays(maps, out / PICTURE)
+        maps.space.save(out / SPACE)
+        runs.finish_run(out, "chromap")
     print(f"Overlay: {', '.join(map(str, overlays))}")
     print(f"Colours for other images: --space {out / SPACE}")
     print(f"Picture: {out / PICTURE}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from densecf.config import PHANTOM
@@ -40,9 +41,9 @@ def choose_rows(data: PreparedDataset, *, where: str, split: str, exclude: str =
         DataError: an expression cannot be used, or nothing is left.
     """
     records = data.records
-    chosen = select(records, where) if where else records["split"] == split
+    chosen = _matching(data, "--where", where) if where else records["split"] == split
     if exclude:
-        patients = set(records.loc[select(records, exclude), "patient_id"])
+        patients = set(records.loc[_matching(data, "--exclude", exclude), "patient_id"])
         chosen &= ~records["patient_id"].isin(patients)
     rows = np.flatnonzero(chosen.to_numpy()).tolist()
     if not rows:
@@ -51,6 +52,13 @@ def choose_rows(data: PreparedDataset, *, where: str, split: str, exclude: str =
             f"{data.path}: no record is left for {wanted}" + (f" without --exclude {exclude}" if exclude else "")
         )
     return rows
+
+
+def _matching(data: PreparedDataset, flag: str, expression: str) -> pd.Series:
+    try:
+        return select(data.records, expression)
+    except DataError as error:
+        raise DataError(f"{flag} {expression}: {error} ({data.path})") from None
 
 
 def with_masks(data: PreparedDataset, rows: list[int]) -> list[int]:

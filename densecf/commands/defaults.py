@@ -24,7 +24,7 @@ _TRAININGS: dict[str, tuple[type, dict[str, Any]]] = {
     "pretrain": (PretrainConfig, PRETRAIN_PRESETS),
     "finetune": (FinetuneConfig, FINETUNE_PRESETS),
 }
-_MAY_CHANGE_ON_RESUME = ("hardware", "checkpoint_minutes")
+_MAY_CHANGE_ON_RESUME = ("hardware.workers", "checkpoint_minutes")
 
 
 def default_options(command: str, kind: type, arguments: list[str]) -> Any:
@@ -36,6 +36,7 @@ def default_options(command: str, kind: type, arguments: list[str]) -> Any:
     if command not in _TRAININGS or ({"-h", "--help"} & set(arguments) and "--preset" not in arguments):
         return None
     config_kind, presets = _TRAININGS[command]
+    _refuse_contradictions(arguments)
     if "--resume" in arguments:
         out = _value(arguments, "--out")
         run = runs.unfinished_run(command, Path(out) if out else None)
@@ -60,7 +61,7 @@ def checked(command: str, options: Any, default: Any) -> Any:
         return options
     config: Any = from_dict(_TRAININGS[command][0], to_dict(options.config), f"densecf {command}")
     if options.run.resume:
-        before, after = to_dict(default.config), to_dict(config)
+        before, after = _flat(to_dict(default.config)), _flat(to_dict(config))
         changed = [key for key in after if after[key] != before[key] and key not in _MAY_CHANGE_ON_RESUME]
         if changed:
             flags = ", ".join(f"--{key.replace('_', '-')}" for key in changed)
@@ -69,6 +70,26 @@ def checked(command: str, options: Any, default: Any) -> Any:
                 "start a new run, from its weights if you like (--init-from)"
             )
     return dataclasses.replace(options, config=config)
+
+
+def _refuse_contradictions(arguments: list[str]) -> None:
+    """Raises ConfigError for flags of which one would be ignored."""
+    given = {word.split("=", 1)[0] for word in arguments}
+    pairs = [("--resume", other) for other in ("--config", "--preset", "--overwrite", "--name", "--init-from")]
+    pairs += [("--config", "--preset"), ("--out", "--name")]
+    clashes = [f"{one} and {other}" for one, other in pairs if {one, other} <= given]
+    if "--overwrite" in given and "--out" not in given:
+        clashes.append("--overwrite without --out")
+    if clashes:
+        raise ConfigError(f"these do not go together: {'; '.join(clashes)}")
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options as dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 def _preset_for(command: str, arguments: list[str]) -> str:

@@ -26,6 +26,9 @@ def run_evaluate(options: EvaluateOptions) -> Path:
     rows = with_masks(data, choose_rows(data, where=options.where, split="manual"))
     if options.images and options.images < len(rows):
         rows = sorted(np.random.default_rng(options.seed).permutation(rows)[: options.images].tolist())
+    print(f"Measuring {weights.parent} on {len(rows)} images of {data.path}")
+    found = evaluate_network(run.model, run.head, data, rows, seed=options.seed)
+    table = embeddings_table({weights.parent.name: found})
     out = runs.start_run(
         "evaluate",
         weights.parent.name,
@@ -34,12 +37,10 @@ def run_evaluate(options: EvaluateOptions) -> Path:
         overwrite=options.overwrite,
         provenance={"dataset": str(data.path), "dataset_checksum": data.checksum, "pretrained": str(weights)},
     )
-    print(f"Measuring {weights.parent} on {len(rows)} images of {data.path}")
-    found = evaluate_network(run.model, run.head, data, rows, seed=options.seed)
-    table = embeddings_table({weights.parent.name: found})
-    write_json_atomic(out / "embeddings.json", found)
-    write_text_atomic(out / "embeddings.md", table)
-    runs.finish_run(out, "evaluate")
+    with runs.working_in(out):
+        write_json_atomic(out / "embeddings.json", found)
+        write_text_atomic(out / "embeddings.md", table)
+        runs.finish_run(out, "evaluate")
     print(table)
     print(f"Run: {out}")
     return out

@@ -1,16 +1,16 @@
-"""``densecf finetune`` and ``densecf compare``: folds, leak check, run folder, tables."""
+"""``densecf finetune``: folds, leak check, run folder."""
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from densecf import runs
 from densecf.commands.datasets import choose_rows, open_dataset, with_masks
-from densecf.commands.options import CompareOptions, FinetuneOptions
-from densecf.config import PHANTOM, FinetuneConfig, to_dict
+from densecf.commands.options import FinetuneOptions
+from densecf.config import FINETUNE_PRESETS, PHANTOM, FinetuneConfig, to_dict
 from densecf.data.splits import Folds, check_no_leak, make_folds
 from densecf.errors import ConfigError
 from densecf.files import sha256_of_file
@@ -21,35 +21,39 @@ RECORDS = "records.csv"
 
 def run_finetune(options: FinetuneOptions) -> Path:
     """Fine-tunes in folds, or continues to, and returns the run folder."""
-    from densecf.models.weights import read_facts
     from densecf.training.finetune import finetune
 
     config, progress = on_one_device(options.config), not options.run.quiet
-    resumed = runs.unfinished_run("finetune", options.run.out) if options.run.resume else None
-    weights = _weights(config.pretrained, resumed)
-    data = open_dataset(config.data if config.data != "auto" else data_of(weights), progress=progress)
+    weights = None if config.pretrained == "none" else runs.find_weights(config.pretrained)
+    if weights is not None:
+        refuse_other_network(config, weights)
+    source = config.data if config.data != "auto" else data_of(weights)
+    data = open_dataset(source, progress=progress)
+    config = replace(
+        config,
+        pretrained=str(weights) if weights else "none",
+        data=PHANTOM if source == PHANTOM else str(data.path.resolve()),
+    )
     records = data.records.iloc[with_masks(data, choose_rows(data, where=config.where, split="manual"))]
     if weights is not None:
-        read_facts(weights)  # a foreign file is refused before anything is made
         refuse_leak(weights, records)
     started_from = {
         "dataset_checksum": data.checksum,
-        "pretrained": str(weights) if weights else "none",
         "pretrained_sha256": sha256_of_file(weights) if weights else "",
     }
-    if resumed is not None:
-        out = resumed
+    if options.run.resume:
+        out = runs.unfinished_run("finetune", options.run.out)
         runs.check_unchanged(out, **started_from)
         folds = Folds.load(out / FOLDS, records)
     else:
-        folds = _folds(options, records)
+        folds = make_or_load_folds(config, records)
         out = runs.start_run(
             "finetune",
-            options.run.name or (weights.parent.name if weights else "none"),
+            options.run.name or (weights.parent.name if weights else "baseline"),
             to_dict(config),
             out=options.run.out,
             overwrite=options.run.overwrite,
-            provenance={"dataset": str(data.path), **started_from},
+            provenance={"dataset": str(data.path.resolve()), "pretrained": config.pretrained, **started_from},
         )
         folds.save(out / FOLDS)
     with runs.working_in(out):
@@ -74,14 +78,27 @@ def on_one_device(config: FinetuneConfig) -> FinetuneConfig:
     hardware = config.hardware
     if hardware.devices not in ("auto", 1) or hardware.num_nodes > 1:
         raise ConfigError("finetune trains on one device; leave --hardware.devices and --hardware.num-nodes out")
-    return dataclasses.replace(config, hardware=dataclasses.replace(hardware, devices=1))
+    return replace(config, hardware=replace(hardware, devices=1))
 
 
-def data_of(weights: Path | None) -> str:
-    """The dataset a pretraining run used; the phantom when there is no run."""
-    if weights is None:
-        return PHANTOM
-    return str(runs.read_config(weights.parent).get("data", PHANTOM)) if runs.is_run(weights.parent) else PHANTOM
+def refuse_other_network(config: FinetuneConfig, weights: Path) -> None:
+    """A pretraining run brings its own network: another one asked for with ``--model.*`` is an error.
+
+    Raises:
+        ConfigError: naming what was asked for and what the run has.
+        CheckpointError: when the file holds no weights of ours.
+    """
+    from densecf.models.weights import read_facts
+
+    facts = read_facts(weights)
+    asked = (config.model.encoder, list(config.model.decoder_channels))
+    brought = (facts.get("encoder"), facts.get("decoder_channels"))
+    presets = [(p.model.encoder, list(p.model.decoder_channels)) for p in FINETUNE_PRESETS.values()]
+    if asked != brought and asked not in presets:
+        raise ConfigError(
+            f"{weights}: its network is {brought[0]} with decoder channels {brought[1]}, and --model.* asks for "
+            f"{asked[0]} with {asked[1]}; leave --model.* out, or use --from none"
+        )
 
 
 def refuse_leak(weights: Path, records: pd.DataFrame) -> None:
@@ -96,30 +113,36 @@ def refuse_leak(weights: Path, records: pd.DataFrame) -> None:
     check_no_leak(set(patients), set(records["patient_id"]))
 
 
-def run_compare(options: CompareOptions) -> None:
-    """Prints the paired differences between two fine-tuning runs."""
-    from densecf.evaluation.tables import comparison_markdown, summaries_markdown
-    from densecf.training.finetune import compare_runs, read_summary
+def make_or_load_folds(config: FinetuneConfig, records: pd.DataFrame) -> Folds:
+    """The folds asked for, with enough training cases in each.
 
-    run, baseline = runs.find_run("finetune", options.run), runs.find_run("finetune", options.baseline)
-    names = (run.name, baseline.name) if run.name != baseline.name else (str(run), str(baseline))
-    summaries = dict(zip(names, (read_summary(run), read_summary(baseline)), strict=True))
-    print(summaries_markdown(summaries, "Five-fold summary"))
-    print(comparison_markdown(compare_runs(run, baseline), *names))
-
-
-def _weights(which: str, resumed: Path | None) -> Path | None:
-    """The weights to start from; a resumed run keeps its own, whatever is the latest by now."""
-    if which == "none":
-        return None
-    return Path(runs.read_provenance(resumed)["pretrained"]) if resumed is not None else runs.find_weights(which)
-
-
-def _folds(options: FinetuneOptions, records: pd.DataFrame) -> Folds:
-    config = options.config
-    if not config.folds_file:
-        return make_folds(records, config.folds, seed=config.seed)
-    folds = Folds.load(Path(config.folds_file), records)
-    if folds.num_folds != config.folds:
-        raise ConfigError(f"{config.folds_file}: holds {folds.num_folds} folds, and --folds asks for {config.folds}")
+    Raises:
+        ConfigError: too few patients or cases; the message names the option.
+    """
+    if config.folds_file:
+        folds = Folds.load(Path(config.folds_file), records)
+        if folds.num_folds != config.folds:
+            raise ConfigError(
+                f"{config.folds_file}: holds {folds.num_folds} folds, and --folds asks for {config.folds}"
+            )
+    else:
+        folds = make_folds(records, config.folds, seed=config.seed)
+    sizes = [len(folds.train_rows(records, number)) for number in range(folds.num_folds)]
+    if config.train_cases > min(sizes):
+        raise ConfigError(
+            f"--train-cases {config.train_cases}: fold {sizes.index(min(sizes)) + 1} has only {min(sizes)} to train on"
+        )
     return folds
+
+
+def data_of(weights: Path | None) -> str:
+    """The dataset a pretraining run used; the phantom when there is no run.
+
+    Raises:
+        ConfigError: for a weights file outside its run folder.
+    """
+    if weights is None:
+        return PHANTOM
+    if not runs.is_run(weights.parent):
+        raise ConfigError(f"{weights}: not in its run folder, so its dataset is not known; name one with --data")
+    return str(runs.read_config(weights.parent).get("data", PHANTOM))

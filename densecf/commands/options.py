@@ -38,8 +38,6 @@ class RunOptions:
 @dataclass(frozen=True)
 class PretrainOptions:
     run: Annotated[RunOptions, NoPrefix]
-    init_from: str = ""
-    """Start a new run from the weights of another one (a run, or a weights.safetensors)."""
     config: Annotated[PretrainConfig, NoPrefix] = field(default_factory=PretrainConfig)
 
 
@@ -146,7 +144,11 @@ class ChromapOptions:
 class CompareOptions:
     """Paired differences between two fine-tuning runs on the same cases."""
 
-    run: tyro.conf.Positional[str]
-    """Fine-tuning run."""
-    baseline: tyro.conf.Positional[str]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Fine-tuning run: its folder, or its name under runs/finetune."""
+    baseline: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="BASELINE")]
     """Fine-tuning run that it is compared with."""
+    out: Path | None = None
+    """Folder of the product; without it: runs/compare/<run>-against-<baseline>."""
+    overwrite: Flag = False
+    """Replace what is in --out."""

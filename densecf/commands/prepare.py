@@ -32,6 +32,9 @@ def prepare_table(options: PrepareTableOptions) -> PreparedDataset:
         skip_bad=options.skip_bad,
         progress=not options.quiet,
     )
+    for split in ("pretrain", "manual"):
+        if split not in set(data.records["split"]):
+            print(f"Note: no record is in the split {split!r}; --manual, or a split column, decides")
     dropped = len(source.records) - len(data)
     if dropped:
         print(f"{dropped} images could not be used and were left out; they are listed in {data.path / 'skipped.csv'}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 import segmentation_models_pytorch as smp
-import torch
 from torch import Tensor
 
 from densecf.errors import ConfigError
@@ -34,8 +34,10 @@ def build_unet(
     """
     known = smp.encoders.get_encoder_names()
     if encoder not in known and not encoder.startswith("tu-"):
+        near = ", ".join(get_close_matches(encoder, known, n=3, cutoff=0.4)) or "resnet18, resnet50"
         raise ConfigError(
-            f"model.encoder: {encoder!r} is not known; any timm encoder as 'tu-NAME', or one of {', '.join(known)}"
+            f"model.encoder: {encoder!r} is not known; did you mean {near}? "
+            "(all names of segmentation_models_pytorch, and any encoder of timm as 'tu-NAME')"
         )
     try:
         return smp.Unet(
@@ -69,14 +71,3 @@ def dense_features(model: smp.Unet, images: Tensor) -> Tensor:
         ``(B, C, H, W)``, C the last of the decoder's channels.
     """
     return model.decoder(model.encoder(normalise(images)))
-
-
-class SegmentationUnet(torch.nn.Module):
-    """Images in [0, 1] -> class logits ``(B, classes, H, W)``; holds the smp model as ``unet``."""
-
-    def __init__(self, unet: smp.Unet):
-        super().__init__()
-        self.unet = unet
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.unet(normalise(images))

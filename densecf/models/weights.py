@@ -164,10 +164,19 @@ def encoder_state_dict(path: str | Path, *, in_channels: int = 1) -> dict[str, T
         in_channels: 1, or more: the first convolution is then spread so that a grey image repeated over the
             channels gives the same features.
     """
-    tensors, _ = read_weights(_weights_file(Path(path)))
-    encoder = {key.removeprefix("encoder."): value for key, value in tensors.items() if key.startswith("encoder.")}
-    first = next(key for key, value in encoder.items() if value.ndim == 4)
-    encoder[first] = encoder[first].repeat(1, in_channels, 1, 1) / in_channels
+    model = load_run(path).model
+    encoder = dict(model.encoder.state_dict())
+    if in_channels != 1:
+        # In a grey network, the convolution that reads the image is the only one with one input and no groups.
+        stems = [
+            name
+            for name, part in model.encoder.named_modules()
+            if isinstance(part, nn.Conv2d) and part.in_channels == 1 and part.groups == 1
+        ]
+        if len(stems) != 1:
+            raise CheckpointError(f"{path}: cannot tell which of {stems} reads the image; use in_channels=1")
+        weight = encoder[f"{stems[0]}.weight"]
+        encoder[f"{stems[0]}.weight"] = weight.repeat(1, in_channels, 1, 1) / in_channels
     return encoder
 
 

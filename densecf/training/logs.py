@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
-METRICS = "metrics.jsonl"
+from densecf.files import write_text_atomic
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -32,9 +31,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 def forget_after(path: Path, step: int) -> None:
     """Drops what a killed training wrote beyond the step it resumes from, so that nothing stands twice."""
     kept = [row for row in read_metrics(path) if row["step"] < step]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-    os.replace(temporary, path)
+    write_text_atomic(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 class JsonlLogger(Logger):
@@ -100,5 +97,8 @@ class ProgressBar(TQDMProgressBar):
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         shown = {key: value for key, value in super().get_metrics(trainer, pl_module).items() if key != "v_num"}
-        rate = self.train_progress_bar.format_dict["rate"]
-        return shown | ({"pixels/s": f"{rate * self.pixels_per_step:,.0f}"} if rate else {})
+        bar = self.train_progress_bar.format_dict
+        steps = bar["n"] - bar["initial"]
+        if not steps or not bar["elapsed"]:
+            return shown
+        return shown | {"pixels/s": f"{steps / bar['elapsed'] * self.pixels_per_step:,.0f}"}

@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader, Dataset
 
 from densecf.config import HardwareConfig
-from densecf.errors import CheckpointError, DensecfError
-from densecf.runs import process_rank
-from densecf.training.logs import METRICS, JsonlLogger, ProgressBar, forget_after
+from densecf.errors import CheckpointError, ConfigError, DensecfError
+from densecf.runs import METRICS, process_rank
+from densecf.training.logs import JsonlLogger, ProgressBar, forget_after
 from densecf.training.sampler import StepPlan, StepSampler
 
 CHECKPOINT = "checkpoint.ckpt"
@@ -64,29 +65,19 @@ def fit(
         DensecfError: when the loss is no longer finite, or the disk is full.
     """
     checkpoint = out / CHECKPOINT
-    single = world_size(hardware) == 1
     resuming = resume and checkpoint.is_file()
     start = _steps_done(checkpoint) * plan.accumulate if resuming else 0
-    if process_rank() == 0:
-        forget_after(out / METRICS, start)
     _quiet_lightning()
     bar = [ProgressBar(title, pixels_per_record * plan.records_per_step)] if progress else []
-    trainer = Trainer(
-        accelerator=hardware.accelerator,
-        devices=hardware.devices,
-        num_nodes=hardware.num_nodes,
-        precision=resolve_precision(hardware),
-        max_epochs=1,
+    trainer = _make_trainer(
+        hardware,
         accumulate_grad_batches=plan.accumulate,
         logger=[JsonlLogger(out / METRICS), TensorBoardLogger(out, name="", version="tensorboard")],
         callbacks=[Checkpoints(checkpoint, checkpoint_minutes), *callbacks, *bar],
-        log_every_n_steps=1,
-        enable_checkpointing=False,
         enable_progress_bar=progress,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        sync_batchnorm=not single and torch.cuda.is_available(),  # torch has none for CPUs
     )
+    if process_rank() == 0:
+        forget_after(out / METRICS, start)
     workers = loader_workers(hardware)
     loader = DataLoader(
         dataset,
@@ -104,6 +95,30 @@ def fit(
         ) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
+
+
+def _make_trainer(hardware: HardwareConfig, **options: Any) -> Trainer:
+    """Lightning's trainer on the hardware asked for.
+
+    Raises:
+        ConfigError: when the machine does not have it.
+    """
+    try:
+        return Trainer(
+            accelerator=hardware.accelerator,
+            devices=hardware.devices,
+            num_nodes=hardware.num_nodes,
+            precision=resolve_precision(hardware),
+            max_epochs=1,
+            log_every_n_steps=1,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            sync_batchnorm=world_size(hardware) > 1 and torch.cuda.is_available(),  # torch has none for CPUs
+            **options,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigError(f"--hardware does not fit this machine: {error}") from None
 
 
 def resolve_precision(hardware: HardwareConfig) -> Any:

@@ -48,14 +48,16 @@ def pretrain(
     rows: list[int],
     out: Path,
     *,
-    init_from: Path | None = None,
     resume: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Pretrains on ``rows`` of ``data`` and writes the weights into the run folder ``out``.
 
     Args:
-        init_from: a run or weights file to start from; the projection head starts anew.
+        config: with ``init_from`` a weights file, or "". Its projection head starts anew all the same.
+        data: prepared dataset.
+        rows: rows of it to learn from.
+        out: run folder.
         resume: continue from the checkpoint in ``out``.
 
     Returns:
@@ -79,6 +81,7 @@ def pretrain(
     )
     if plan.records_per_step * views.num_views < 2:
         raise DataError(f"{data.path}: {len(rows)} record(s) give a step of one view; batch normalisation needs two")
+    init_from = Path(config.init_from) if config.init_from else None
     module = _make_module(config, len(data.class_names), plan.updates, init_from)
     if process_rank() == 0:
         write_records(data, rows, out, init_from)
@@ -130,9 +133,9 @@ def _make_module(config: PretrainConfig, classes: int, updates: int, init_from: 
 
 
 def _monitors(config: PretrainConfig, data: PreparedDataset, rows: list[int], plan: StepPlan) -> list[EmbeddingMonitor]:
-    every = round(config.monitor_every * plan.steps_per_epoch)
+    every = max(1, round(config.monitor_every * plan.steps_per_epoch))
     labelled = [row for row in rows if data.mask(row) is not None]
-    if not every or not labelled or config.method == "segmentation":
+    if not config.monitor_every or not labelled or config.method == "segmentation":
         return []
     return [EmbeddingMonitor(data, labelled, every, config.seed)]
 

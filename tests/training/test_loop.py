@@ -10,7 +10,8 @@ from torch.utils.data import Dataset
 
 from densecf.config import HardwareConfig, OptimConfig
 from densecf.errors import CheckpointError, DensecfError
-from densecf.training.logs import METRICS, forget_after, read_metrics, report
+from densecf.runs import METRICS
+from densecf.training.logs import forget_after, read_metrics, report
 from densecf.training.loop import CHECKPOINT, LOG_EVERY, check_finite, fit, resolve_precision
 from densecf.training.optim import TrainingModule, lr_factor
 from densecf.training.sampler import StepPlan, StepSampler
