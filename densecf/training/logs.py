@@ -85,7 +85,7 @@ class ProgressBar(TQDMProgressBar):
     """
 
     def __init__(self, title: str, pixels_per_step: int):
-        super().__init__(refresh_rate=1)
+        super().__init__(refresh_rate=5)
         self.title, self.pixels_per_step = title, pixels_per_step
 
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
