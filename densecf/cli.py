@@ -89,7 +89,6 @@ COMMANDS: dict[str, Command] = {
         ("densecf compare s-mvd-cl baseline",),
     ),
 }
-_METHOD_COMMANDS = ("pretrain",)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -182,7 +181,9 @@ def _description(name: str) -> str:
     summary = COMMANDS[name].summary
     lines = [summary[0].upper() + summary[1:] + ".", "", "Examples:"]
     lines += [f"  {example}" for example in COMMANDS[name].examples]
-    if name in _METHOD_COMMANDS:
+    if name in ("pretrain", "finetune"):
+        lines += ["", f"Defaults are those for --data; those for the phantom: densecf {name} --preset embedded --help"]
+    if name == "pretrain":
         lines += ["", "Methods:", *(f"  {method:<13} {row.summary}" for method, row in METHODS.items())]
     return "\n".join(lines)
 
