@@ -8,34 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from densecf import __version__
+from densecf.environment import environment, now
 from densecf.errors import ConfigError
 from densecf.files import exclusive_lock, explained_os_errors, write_json_atomic, write_text_atomic
 
 ROOT = Path("runs")
 CONFIG, PROVENANCE, METRICS, LOCK = "config.yaml", "provenance.json", "metrics.jsonl", ".lock"
 _SHARED_RUN = "DENSECF_RUN"
-_PACKAGES = (
-    "torch",
-    "monai",
-    "segmentation-models-pytorch",
-    "pytorch-lightning",
-    "numpy",
-    "scikit-learn",
-    "umap-learn",
-)
 
 
 def start_run(
@@ -71,7 +57,7 @@ def start_run(
             path.mkdir(parents=True, exist_ok=True)
     import yaml
 
-    write_json_atomic(path / PROVENANCE, {"command": command, **_environment(), **(provenance or {})})
+    write_json_atomic(path / PROVENANCE, {"command": command, **environment(), **(provenance or {})})
     write_text_atomic(path / CONFIG, yaml.safe_dump(config, sort_keys=False))
     return path
 
@@ -127,7 +113,7 @@ def join_run(out: Path | None, seconds: float = 120) -> Path:
 
 def finish_run(path: Path, command: str, **facts: Any) -> None:
     """Notes that the run is complete, with ``facts`` about it, and lets ``latest`` point to it."""
-    write_json_atomic(path / PROVENANCE, {**read_provenance(path), **facts, "finished": _now()})
+    write_json_atomic(path / PROVENANCE, {**read_provenance(path), **facts, "finished": now()})
     shelf = ROOT / command
     shelf.mkdir(parents=True, exist_ok=True)
     link = shelf / "latest"
@@ -282,37 +268,3 @@ def _free_folder(command: str, name: str) -> Path:
                 return path
             except FileExistsError:
                 number += 1
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _environment() -> dict[str, Any]:
-    """Versions, commit and command line: what one needs to run this again."""
-    packages = {}
-    for package in _PACKAGES:
-        try:
-            packages[package] = version(package)
-        except PackageNotFoundError:
-            packages[package] = "missing"
-    return {
-        "densecf": __version__,
-        "git_commit": _git_commit(),
-        "python": platform.python_version(),
-        "packages": packages,
-        "argv": sys.argv[1:],
-        "started": _now(),
-    }
-
-
-def _git_commit() -> str | None:
-    """The commit of the code that runs, when it runs from a checkout."""
-    here = Path(__file__).parent
-    try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip()

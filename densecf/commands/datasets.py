@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from densecf.config import PHANTOM
 from densecf.data.prepared import PreparedDataset
 from densecf.data.query import select
-from densecf.errors import ConfigError, DataError
+from densecf.errors import DataError
 
 PHANTOM_FOLDER = Path("data/phantom")
-EXAMPLES = "examples"
 
 
 def open_dataset(name: str, *, progress: bool = True) -> PreparedDataset:
@@ -71,26 +69,3 @@ def with_masks(data: PreparedDataset, rows: list[int]) -> list[int]:
     if not kept:
         raise DataError(f"{data.path}: none of the {len(rows)} chosen records has a mask, and this needs masks")
     return kept
-
-
-def check_size(size: int) -> None:
-    """Raises ConfigError unless the U-Net can take images of this side."""
-    if size < 32 or size % 32:
-        raise ConfigError(
-            f"--size {size}: the U-Net halves images five times; use a multiple of 32, "
-            f"such as {max(32, round(size / 32) * 32)}"
-        )
-
-
-def save_examples(data: PreparedDataset, count: int = 2) -> list[Path]:
-    """A few images of the manual split as PNG files, for trying commands that take image files."""
-    records = data.records[data.records["split"] == "manual"]
-    rows = [group.index[0] for _, group in records.groupby("pleural_effusion")][:count]
-    folder = data.path / EXAMPLES
-    folder.mkdir(exist_ok=True)
-    paths = []
-    for row in rows:
-        kind = "effusion" if data.records.iloc[row]["pleural_effusion"] == 1 else "no_finding"
-        paths.append(folder / f"{kind}.png")
-        Image.fromarray(np.asarray(data.images[row])).save(paths[-1])
-    return paths

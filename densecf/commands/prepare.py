@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from densecf.commands.datasets import check_size, save_examples
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
 from densecf.commands.options import PreparePhantomOptions, PrepareTableOptions
 from densecf.data.prepare import prepare
 from densecf.data.prepared import PreparedDataset
 from densecf.data.records import describe
+from densecf.errors import ConfigError
+
+EXAMPLES = "examples"
 
 
 def prepare_table(options: PrepareTableOptions) -> PreparedDataset:
@@ -60,3 +67,26 @@ def prepare_phantom(options: PreparePhantomOptions) -> PreparedDataset:
     print(f"Examples: {', '.join(map(str, save_examples(data)))}")
     print(f"Dataset ({data.status}): {data.path}")
     return data
+
+
+def check_size(size: int) -> None:
+    """Raises ConfigError unless the U-Net can take images of this side."""
+    if size < 32 or size % 32:
+        raise ConfigError(
+            f"--size {size}: the U-Net halves images five times; use a multiple of 32, "
+            f"such as {max(32, round(size / 32) * 32)}"
+        )
+
+
+def save_examples(data: PreparedDataset, count: int = 2) -> list[Path]:
+    """A few images of the manual split as PNG files, for trying commands that take image files."""
+    records = data.records[data.records["split"] == "manual"]
+    rows = [group.index[0] for _, group in records.groupby("pleural_effusion")][:count]
+    folder = data.path / EXAMPLES
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for row in rows:
+        kind = "effusion" if data.records.iloc[row]["pleural_effusion"] == 1 else "no_finding"
+        paths.append(folder / f"{kind}.png")
+        Image.fromarray(np.asarray(data.images[row])).save(paths[-1])
+    return paths

@@ -2,7 +2,8 @@
 
 import pytest
 
-from densecf.commands.datasets import check_size, choose_rows, with_masks
+from densecf.commands.datasets import choose_rows, with_masks
+from densecf.commands.prepare import check_size
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import ConfigError, DataError
 
