@@ -128,7 +128,8 @@ def test_a_fine_tuning_run_is_complete(workshop):
     assert Image.open(run / "overlays.png").size[0] > 600
     assert "DSC" in (run / "summary.md").read_text()
     for fold in range(2):
-        assert load_run(run / "folds" / str(fold)).model is not None
+        facts = load_run(run / "folds" / str(fold)).meta
+        assert (facts["method"], facts["encoder"], facts["size"], facts["classes"]) == ("finetune", "resnet18", 32, 3)
 
 
 @pytest.mark.slow
@@ -249,6 +250,7 @@ def test_refusals(workshop, phantom, run_densecf, tmp_path):
     other = finetune_arguments(phantom, "--model.encoder", "resnet34")
     refused(*other, words="leave --model.* out")
     refused(*finetune_arguments(phantom, "--train-cases", 60), words="--train-cases 60: fold")
+    refused(*finetune_arguments(phantom, "--train-cases", 1), words="two images a step")
     refused("compare", "s-mvd-cl", "runs/pretrain/s-mvd-cl", words="a pretrain run")
     refused(*pretrain_arguments(phantom, "dvd-cl", "--name", "../evil"), words="plain folder name")
     refused("pretrain", "--resume", "--config", "x.yaml", words="do not go together")

@@ -132,6 +132,8 @@ def make_or_load_folds(config: FinetuneConfig, records: pd.DataFrame) -> Folds:
         raise ConfigError(
             f"--train-cases {config.train_cases}: fold {sizes.index(min(sizes)) + 1} has only {min(sizes)} to train on"
         )
+    if min(config.train_cases or min(sizes), config.batch_size) < 2:
+        raise ConfigError("--train-cases, --batch-size: batch normalisation needs at least two images a step")
     return folds
 
 

@@ -10,6 +10,7 @@ Nothing is selected on the held-out fold: it is predicted once, after the last s
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +109,11 @@ def run_fold(
     )
     torch.manual_seed(config.seed)  # the weights that pretraining does not bring
     if pretrained is None:
-        facts = network_facts("none", config.model, data)
-        unet = fresh_unet(config.model, len(data.class_names))
+        network = config.model
+        unet = fresh_unet(network, len(data.class_names))
     else:
-        facts = read_facts(pretrained) | {"class_names": list(data.class_names), "classes": len(data.class_names)}
+        brought = read_facts(pretrained)
+        network = replace(config.model, encoder=brought["encoder"], decoder_channels=brought["decoder_channels"])
         unet = load_pretrained(pretrained, classes=len(data.class_names))
     module = Segmenter(unet, config, plan.updates)
     dataset = ViewDataset(data, config.views, seed=config.seed)
@@ -132,7 +134,7 @@ def run_fold(
     predictions = predict_masks(unet.eval(), [data.image(row) for row in test])
     with atomic_path(out / PREDICTIONS) as temporary:
         np.save(temporary, predictions)
-    save_weights(unet, out / WEIGHTS, facts)
+    save_weights(unet, out / WEIGHTS, network_facts("finetune", network, data))
     with atomic_path(out / CASES) as temporary:
         measure(data, test, predictions, number).to_csv(temporary, index=False)
     (out / CHECKPOINT).unlink(missing_ok=True)
