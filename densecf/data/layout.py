@@ -48,7 +48,7 @@ META_KEYS = {
     "files",
     "checksum",
 }
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9=+,._-]*")
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9=+,._ -]*[A-Za-z0-9=+,._-])?")  # a space may stand inside: "Aurora DR"
 
 
 def counterfactual_file(source: str, name: str) -> str:
@@ -59,7 +59,7 @@ def counterfactual_file(source: str, name: str) -> str:
     """
     for part in (source, name):
         if not _NAME.fullmatch(part):
-            raise DataError(f"{part!r} cannot name a counterfactual: use letters, digits and = + , . _ - only.")
+            raise DataError(f"{part!r} cannot name a counterfactual: use letters, digits, = + , . _ - and spaces only.")
     return f"counterfactuals/{source}/{name}.npy"
 
 
