@@ -112,6 +112,18 @@ def sha256_of_file(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def replace_file(new: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Rename the finished file ``new`` to ``target``, over what is there; both must lie on one file system.
+
+    Raises:
+        DensecfError: the place cannot be written.
+    """
+    with explained_os_errors(target):
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(new, target)
+        _sync_folder(Path(target).parent)
+
+
 def replace_directory(new: str | os.PathLike, target: str | os.PathLike) -> None:
     """Rename the finished folder ``new`` to ``target``; a folder already there is moved aside, then deleted.
 

@@ -43,7 +43,8 @@ class PreparedDataset:
         affines: (n, 3, 3) float64 memory map, prepared -> original pixel index.
         counterfactuals: source -> names of the stored interventions.
         status: how `densecf.data.prepare.prepare` came by it: "prepared", "resumed" after an interruption,
-            or "reused" when it was there already; "opened" otherwise.
+            or "reused" when it was there already; "generated" or "resumed" after counterfactuals were added;
+            "opened" otherwise.
     """
 
     path: Path

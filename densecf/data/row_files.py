@@ -82,7 +82,7 @@ class RowFile:
             return False
 
     def write(self, row: int, array: np.ndarray) -> None:
-        """Write one (size, size) row.
+        """Write one (size, size) row, or the n rows from ``row`` on: (n, size, size).
 
         Raises:
             DensecfError: the disk is full.
@@ -91,11 +91,11 @@ class RowFile:
             file.seek(self.offset + row * self.row_bytes)
             file.write(np.ascontiguousarray(array, dtype=self.dtype).tobytes())
 
-    def read(self, row: int) -> bytes:
-        """The bytes of one row."""
+    def read(self, row: int, count: int = 1) -> bytes:
+        """The bytes of one row, or of ``count`` rows from there on."""
         with open(self.path, "rb") as file:
             file.seek(self.offset + row * self.row_bytes)
-            return file.read(self.row_bytes)
+            return file.read(count * self.row_bytes)
 
 
 def open_array(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -283,10 +283,22 @@ def test_counterfactuals_that_do_not_fit_leave_nothing(copy, name, rows, message
 
 
 def test_a_full_disk_while_adding(copy, monkeypatch):
-    def rows():
-        yield np.zeros((24, 24))
+    def full(*_):
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(DensecfError, match="the disk is full"):
+        add_counterfactuals(copy, "hvae", "a", flat(0.5), {})
+    assert PreparedDataset.open(copy.path).counterfactuals == copy.counterfactuals
+    assert not list(copy.path.glob("counterfactuals/.hvae*"))
+
+
+def test_an_error_while_adding_leaves_nothing(copy):
+    def rows():
+        yield np.zeros((24, 24))
+        raise RuntimeError("the maker failed")
+
+    with pytest.raises(RuntimeError, match="the maker failed"):
         add_counterfactuals(copy, "hvae", "a", rows(), {})
     assert PreparedDataset.open(copy.path).counterfactuals == copy.counterfactuals
+    assert not list(copy.path.glob("counterfactuals/.hvae*"))
