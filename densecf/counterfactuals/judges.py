@@ -1,0 +1,62 @@
+"""Judges on disk: small networks as safetensors with what describes them, named by all they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import nn
+
+from densecf.counterfactuals.short_training import ShortTraining
+from densecf.data.prepared import PreparedDataset
+from densecf.errors import CheckpointError
+from densecf.files import write_bytes_atomic
+
+
+def save_judge(network: nn.Module, path: str | Path, kind: str, meta: dict[str, Any]) -> None:
+    """Write a network's tensors and what describes it, as safetensors."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    write_bytes_atomic(path, to_bytes(tensors, metadata={"densecf": json.dumps({"format": kind, **meta})}))
+
+
+def load_judge(
+    path: str | Path, kind: str, build: Callable[[dict[str, Any]], nn.Module]
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Read what `save_judge` wrote: the network that ``build`` makes of the description, and the description.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or of another kind.
+    """
+    try:
+        with safe_open(Path(path), framework="pt") as file:
+            meta = json.loads((file.metadata() or {}).get("densecf", "null"))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: there is no such file") from None
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(meta, dict) or meta.get("format") != kind:
+        raise CheckpointError(f"{path}: not what {kind} names; it says {meta!r}")
+    try:
+        network = build(meta)
+        network.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: its tensors do not fit what it says it is ({error})") from None
+    return network.eval().requires_grad_(False), meta
+
+
+def judge_key(data: PreparedDataset, rows: np.ndarray, **what: Any) -> str:
+    """A name for a judge that changes with anything it depends on: dataset, rows, ``what`` (JSON values), loop."""
+    described = {
+        "dataset": data.checksum,
+        "rows": hashlib.sha256(np.asarray(rows, "<i8").tobytes()).hexdigest(),
+        "loop": repr(ShortTraining()),
+        **what,
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:20]
