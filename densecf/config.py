@@ -55,6 +55,8 @@ class OptimConfig:
     """Decoupled weight decay of AdamW."""
     warmup: Fraction = 0.1
     """Share of all steps spent on the linear warm-up (from a hundredth of the peak)."""
+    betas: tuple[Annotated[float, Interval(ge=0, lt=1)], Annotated[float, Interval(ge=0, lt=1)]] = (0.9, 0.999)
+    """Decay of AdamW's running means of the gradient and of its square."""
     clip: Annotated[float, Ge(0)] = 1.0
     """Gradient norm at which gradients are clipped; 0 switches clipping off."""
 
@@ -72,6 +74,35 @@ class HardwareConfig:
     """auto: bf16-mixed where the hardware multiplies bfloat16 natively, else 32."""
     workers: Annotated[int, Ge(-1)] = -1
     """Loader processes a device; -1: what the machine has to spare; 0: load in the training process."""
+
+
+@dataclass(frozen=True)
+class HVAEConfig:
+    """The hierarchical VAE. Stages are written as published: 28b14d2 is 14 blocks at 28 x 28, then pooled by 2."""
+
+    encoder: str = "224b2d2,112b4d2,56b9d2,28b14d2,14b14d2,7b9d7,1b5"
+    """Stages of the encoder, fine to coarse; the first size is that of the images."""
+    decoder: str = "1b5,7b10,14b15,28b15,56b10,112b5,224b3"
+    """Stages of the decoder, coarse to fine, at the encoder's sizes."""
+    widths: tuple[Count, ...] = (32, 64, 96, 128, 160, 192, 512)
+    """Channels of each stage, fine to coarse."""
+    latents: tuple[Count, ...] = (48, 30, 24, 18, 12, 6, 1)
+    """Latent channels of each stage, coarse to fine."""
+    patch: Count = 1
+    """Patches of so many pixels a side become channels at the door, so that small machines never see full size."""
+    max_latent_size: Count = 96
+    """Stages above this size are deterministic."""
+    max_bias_size: Count = 64
+    """Stages up to this size learn a map of what is usual at each place."""
+    bottleneck: Count = 4
+    """Blocks narrow their channels by this factor."""
+    context_width: Count = 32
+    """Width of the parents' embedding."""
+    dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.1
+    prior: Literal["conditional", "exogenous", "standard"] = "conditional"
+    """conditional: hears the parents (published); exogenous: does not; standard: N(0, 1) for every latent."""
+    pixel_scale: Positive = 0.0581
+    """Standard deviation of a pixel around the reconstruction, for images in [-1, 1]; this value is effective."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +179,66 @@ class FinetuneConfig:
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
 
+@dataclass(frozen=True)
+class CounterfactualConfig:
+    """Train a counterfactual model: a hierarchical VAE given the parents of each image."""
+
+    data: str = PHANTOM
+    """A prepared dataset (densecf data prepare ...), or phantom: the embedded one."""
+    parents: tuple[str, ...] = ()
+    """Columns of the records that the image depends on, e.g. scanner sex age; without it: those of scanner, sex
+    and pleural_effusion that the dataset knows."""
+    edges: tuple[str, ...] = ()
+    """Causes among the parents, e.g. "age->pleural_effusion": a changed cause then changes its effects too."""
+    missing: Literal["drop", "category"] = "drop"
+    """Records with an unknown parent are left out, or unknown becomes a value of its own."""
+    where: str = ""
+    """Records to train on, e.g. view=PA; without it: the pretraining split."""
+    exclude: str = ""
+    """Records to leave out, with all other images of the same patients."""
+    holdout: Annotated[float, Interval(ge=0, lt=1)] = 0.1
+    """Share of the patients kept for counterfactuals evaluate; the manual split is always kept."""
+    balance: tuple[str, ...] = ()
+    """Parents whose rare values are drawn more often."""
+    balance_share: Fraction = 0.5
+    """Share of the draws that are uniform over the values (of all parents in --balance together)."""
+    init_from: str = ""
+    """Start from the weights of another counterfactual model (its run or weights file), e.g. to fine-tune it."""
+    epochs: Count = 130
+    """Passes over the records."""
+    batch_size: Count = 16
+    """Images a step and a device."""
+    accumulate: Count = 2
+    """Steps whose gradients are added up before the weights change."""
+    beta: Positive = 1.0
+    """Weight of the KL divergence (in nats a pixel) beside the reconstruction."""
+    free_bits: Annotated[float, Ge(0)] = 0.0
+    """Nats that each block may use free of charge."""
+    independence: Annotated[float, Ge(0)] = 10.0
+    """Weight of the covariance between latents and parents in a batch; 0, as published, lets the latents keep what
+    the parents should say."""
+    faithfulness: Annotated[float, Ge(0)] = 0.0
+    """Weight of a predictor's verdict on counterfactuals, soft for the parents that were not changed; for
+    fine-tuning with --init-from."""
+    ema: Annotated[float, Interval(ge=0, lt=1)] = 0.999
+    """Decay of the running mean of the weights, which is what is kept."""
+    skip: Positive = 25_000.0
+    """Steps whose gradient norm reaches this, or is no number, are skipped."""
+    seed: NonNegative = 0
+    """Decides the initial weights, the order of the records and every draw."""
+    samples_every: Annotated[float, Ge(0)] = 10.0
+    """Epochs between two grids of reconstructions and counterfactuals in TensorBoard; 0: none."""
+    checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
+    """Minutes between checkpoints to resume from; 0: one after every step."""
+    network: HVAEConfig = field(default_factory=HVAEConfig)
+    optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(
+            lr=1e-3, min_lr=1e-3, weight_decay=1e-3, warmup=0.01, betas=(0.9, 0.9), clip=350.0
+        )
+    )
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+
+
 # The embedded phantom has 64 pixels a side, not 224: a smaller network, a narrower blur, crops that keep enough pixels.
 SMALL_MODEL = ModelConfig(encoder="resnet18", decoder_channels=(128, 64, 64, 32, 32))
 SMALL_VIEWS = ViewParameters(scale=(0.3, 1.0), blur_sigma=(0.1, 0.6))
@@ -206,7 +297,7 @@ def from_dict(kind: type[Config], values: dict[str, Any], source: str) -> Config
     from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
     strict = with_config(ConfigDict(extra="forbid"))
-    for nested in (ModelConfig, OptimConfig, HardwareConfig, ViewParameters, kind):
+    for nested in (ModelConfig, OptimConfig, HardwareConfig, ViewParameters, HVAEConfig, kind):
         strict(nested)
     try:
         return TypeAdapter(kind).validate_python(values)

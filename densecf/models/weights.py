@@ -59,12 +59,12 @@ def network_facts(method: str, model: ModelConfig, data: PreparedDataset) -> dic
 
 def save_weights(model: smp.Unet, path: Path, meta: dict[str, Any]) -> None:
     """Writes the U-Net atomically; keys are those of segmentation_models_pytorch."""
-    _save(model.state_dict(), path, {"normalisation": {"mean": MEAN, "std": STD}, "in_channels": 1, **meta})
+    save_tensors(model.state_dict(), path, {"normalisation": {"mean": MEAN, "std": STD}, "in_channels": 1, **meta})
 
 
 def save_head(head: nn.Module, path: Path, meta: dict[str, Any]) -> None:
     """Writes the projection head atomically."""
-    _save(head.state_dict(), path, meta)
+    save_tensors(head.state_dict(), path, meta)
 
 
 def read_facts(path: str | Path) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def read_facts(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: when the file is missing, is not safetensors, or was not written by densecf.
     """
-    file = _weights_file(Path(path))
+    file = weights_file(Path(path))
     with _opened(file) as tensors:
         meta = (tensors.metadata() or {}).get("densecf")
     try:
@@ -93,7 +93,7 @@ def read_facts(path: str | Path) -> dict[str, Any]:
 
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata of a weights file; arguments and errors as in `read_facts`."""
-    file = _weights_file(Path(path))
+    file = weights_file(Path(path))
     facts = read_facts(file)
     with _opened(file) as tensors:
         return {key: tensors.get_tensor(key) for key in tensors.keys()}, facts  # noqa: SIM118
@@ -108,7 +108,7 @@ def load_run(path: str | Path) -> Run:
     Raises:
         CheckpointError: naming the file and what does not fit, key by key.
     """
-    file = _weights_file(Path(path))
+    file = weights_file(Path(path))
     tensors, meta = read_weights(file)
     model = _rebuild(meta, file)
     _load_exactly(model, tensors, file)
@@ -134,7 +134,7 @@ def load_pretrained(path: str | Path, *, classes: int | None = None) -> smp.Unet
     Raises:
         CheckpointError: naming the file and what does not fit, key by key.
     """
-    file = _weights_file(Path(path))
+    file = weights_file(Path(path))
     model = _rebuild(read_weights(file)[1], file, classes)
     load_into(model, file)
     return model.train()
@@ -146,7 +146,7 @@ def load_into(model: smp.Unet, path: str | Path) -> None:
     Raises:
         CheckpointError: naming the file and what does not fit, key by key.
     """
-    file = _weights_file(Path(path))
+    file = weights_file(Path(path))
     tensors, _ = read_weights(file)
     body = {key: value for key, value in tensors.items() if not key.startswith("segmentation_head.")}
     own_head = {f"segmentation_head.{key}": value for key, value in model.segmentation_head.state_dict().items()}
@@ -193,7 +193,7 @@ def describe_mismatch(model: nn.Module, tensors: dict[str, Tensor]) -> list[str]
     return lines
 
 
-def _save(state: dict[str, Tensor], path: Path, meta: dict[str, Any]) -> None:
+def save_tensors(state: dict[str, Tensor], path: Path, meta: dict[str, Any]) -> None:
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     # Written by us, not by safetensors: its own errors hide what went wrong with the disk.
     write_bytes_atomic(path, to_bytes(tensors, metadata={"densecf": json.dumps({"format": _FORMAT, **meta})}))
@@ -210,7 +210,7 @@ def _opened(file: Path) -> Iterator[Any]:
         raise CheckpointError(f"{file}: not a safetensors file ({error})") from None
 
 
-def _weights_file(path: Path) -> Path:
+def weights_file(path: Path) -> Path:
     return path / WEIGHTS if path.is_dir() else path
 
 

@@ -44,6 +44,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
     progress: bool = True,
+    channels_last: bool = True,
 ) -> None:
     """Trains ``module`` on the steps of ``plan``; with ``resume``, from the checkpoint in ``out`` if there is one.
 
@@ -59,6 +60,7 @@ def fit(
         callbacks: more Lightning callbacks.
         resume: continue an interrupted training.
         progress: show the bar.
+        channels_last: memory format of the weights; right for networks of convolutions and batch norm.
 
     Raises:
         CheckpointError: when the checkpoint cannot be read.
@@ -86,7 +88,8 @@ def fit(
         pin_memory=trainer.accelerator.__class__.__name__ == "CUDAAccelerator",
         persistent_workers=workers > 0,
     )
-    module.to(memory_format=torch.channels_last)
+    if channels_last:
+        module.to(memory_format=torch.channels_last)
     try:
         trainer.fit(module, loader, ckpt_path=checkpoint if resuming else None, weights_only=True)
     except OSError as error:

@@ -38,7 +38,9 @@ class TrainingModule(LightningModule):
         # The fused kernel would unscale float16 gradients itself, after they were clipped.
         fused = self.trainer.precision != "16-mixed"
         trainable = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trainable, lr=self.optim.lr, weight_decay=self.optim.weight_decay, fused=fused)
+        optimizer = torch.optim.AdamW(
+            trainable, lr=self.optim.lr, betas=self.optim.betas, weight_decay=self.optim.weight_decay, fused=fused
+        )
         factor = partial(lr_factor, updates=self.updates, config=self.optim)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

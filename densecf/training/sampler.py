@@ -20,6 +20,7 @@ class StepPlan:
         accumulate: steps between two changes of the weights.
         seed: decides the order.
         world: processes that share each step.
+        weights: probability of each row, in their order: an epoch then draws with replacement.
     """
 
     rows: tuple[int, ...]
@@ -28,6 +29,7 @@ class StepPlan:
     accumulate: int = 1
     seed: int = 0
     world: int = 1
+    weights: tuple[float, ...] | None = None
 
     @property
     def records_per_step(self) -> int:
@@ -47,8 +49,9 @@ class StepPlan:
         return self.steps // self.accumulate
 
     def order(self, epoch: int) -> np.ndarray:
-        """The rows of one epoch, shuffled."""
-        return np.random.default_rng([self.seed, epoch]).permutation(np.asarray(self.rows))
+        """The rows of one epoch, shuffled; or as many drawn by their weights."""
+        rng, rows = np.random.default_rng([self.seed, epoch]), np.asarray(self.rows)
+        return rng.permutation(rows) if self.weights is None else rng.choice(rows, len(rows), p=self.weights)
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):
