@@ -29,12 +29,15 @@ class RawImage:
         spacing: millimetres between (rows, columns); NaN when unknown. The resolution tags of PNG, JPEG
             and TIFF speak of print and are ignored.
         window: the DICOM (centre, width) that was applied, or None.
+        white: the largest value that the file's depth allows, 255 or 65535; NaN where it sets no such limit (float and
+            32-bit files, DICOM, NIfTI).
     """
 
     pixels: np.ndarray
     inverted: bool = False
     spacing: tuple[float, float] = (math.nan, math.nan)
     window: tuple[float, float] | None = None
+    white: float = math.nan
 
     @property
     def spacing_mm(self) -> float:
@@ -133,7 +136,15 @@ def _read_pil(path: Path, as_labels: bool) -> RawImage:
         inverted = image.mode[0] in "IF" and tags.get(_TIFF_PHOTOMETRIC) == 0
         if image.mode == "P" and as_labels:
             return RawImage(np.asarray(image, dtype=np.float32))
-        return RawImage(_grey(path, image), inverted)
+        return RawImage(_grey(path, image), inverted, white=_white(image))
+
+
+def _white(image: Image.Image) -> float:
+    if image.mode == "1":
+        return 1
+    if image.mode[0] not in "IF":
+        return 255
+    return 65535 if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG") else math.nan
 
 
 def _grey(path: Path, image: Image.Image) -> np.ndarray:

@@ -46,6 +46,23 @@ def test_values_are_kept(tmp_path, name, pixels):
     assert math.isnan(raw.spacing_mm)
 
 
+@pytest.mark.parametrize(
+    ("name", "pixels", "white"),
+    [
+        ("a.png", NARROW, 255),
+        ("a.jpg", NARROW, 255),
+        ("a.png", np.stack([NARROW] * 3, axis=-1), 255),
+        ("a.png", NARROW > 100, 1),
+        ("a.png", WIDE, 65535),
+        ("a.tif", WIDE, 65535),
+        ("a.tif", WIDE.astype(np.int32), math.nan),
+        ("a.tif", WIDE / np.float32(65535), math.nan),
+    ],
+)
+def test_white_is_what_the_depth_allows(tmp_path, name, pixels, white):
+    np.testing.assert_equal(read_image(save(tmp_path / name, pixels)).white, white)
+
+
 def test_jpeg_is_close(tmp_path):
     smooth = np.add.outer(np.arange(30), np.arange(50)).astype(np.uint8) * 2
     np.testing.assert_allclose(read_image(save(tmp_path / "a.jpg", smooth)).pixels, smooth, atol=3)

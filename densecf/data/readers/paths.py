@@ -26,13 +26,18 @@ class FileState:
 class TableRoot:
     """The folder that a table's paths are relative to.
 
+    Args:
+        root: the folder.
+        option: that names it, for messages.
+
     Raises:
         DataError: there is no such folder.
     """
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, option: str = "--root"):
         if not root.is_dir():
-            raise DataError(f"{root}: there is no such folder; --root must be the folder that paths are relative to.")
+            raise DataError(f"{root}: there is no such folder; {option} must be the folder that paths are relative to.")
+        self.option = option
         self.root = Path(os.path.realpath(root))
         self._inside: dict[str, bool] = {}  # folder -> does it lie in the root once links are followed
 
@@ -68,7 +73,9 @@ class TableRoot:
                 path = Path(os.path.normpath(self.root / text))
                 paths[name].append(path)
                 if not self._is_inside(path):
-                    problems.add(place, f"{name} {text!r} leads out of {self.root} (move the files or set --root)")
+                    problems.add(
+                        place, f"{name} {text!r} leads out of {self.root} (move the files or set {self.option})"
+                    )
                     continue
                 state = _state(path, text)
                 states.append(state)
