@@ -19,6 +19,7 @@ from densecf.errors import CheckpointError, ConfigError, DataError
 BINARY, CATEGORICAL, CONTINUOUS = KINDS = ("binary", "categorical", "continuous")
 UNKNOWN = "unknown"
 _IDENTIFIERS = ("image", "patient_id")
+_MANY, _FEW = 20, 5  # more values than this with fewer records each on average: free text, not a category
 _TEXT = ("scanner", "sex", "view", "split", "mask_kind")  # text by definition, even where it looks like a number
 
 
@@ -194,7 +195,8 @@ def fit_parents(
 
     Raises:
         ConfigError: no such column (names those there are), a name twice, an unknown kind, or one that does not fit.
-        DataError: nothing is left, or a parent has a single value: nothing to intervene on.
+        DataError: nothing is left, or a parent has a single value (nothing to intervene on), or about as many values
+            as there are records.
     """
     kinds = dict(kinds or {})
     _check_request(records, names, missing, kinds)
@@ -261,6 +263,11 @@ def _fit(kept: pd.DataFrame, name: str, asked: str | None) -> Parent:
     if asked == BINARY and (len(texts) > 2 or unknown.any()):
         values_there = listing([*_ordered(texts), *([UNKNOWN] if unknown.any() else [])])
         raise ConfigError(f"{name} cannot be binary: its values are {values_there}. Call it categorical.")
+    if len(texts) > _MANY and len(texts) * _FEW > len(kept):
+        raise DataError(
+            f"{name} has {len(texts):,} values in {len(kept):,} records: too few records of each to learn what it looks "
+            "like. Leave this parent out, or group its values in the table."
+        )
     if unknown.any():
         return Parent(name, CATEGORICAL, (*_ordered(texts), UNKNOWN))
     return Parent(name, kind, _ordered(texts))

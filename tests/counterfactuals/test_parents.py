@@ -173,3 +173,10 @@ def test_encoding_refuses_what_the_model_does_not_know():
 def test_damaged_descriptions_are_refused(damaged):
     with pytest.raises(CheckpointError):
         Parents.from_dict(damaged)
+
+
+def test_free_text_is_no_category():
+    notes = pd.DataFrame({"image": [str(i) for i in range(100)], "notes": [f"note {i % 25}" for i in range(100)]})
+    with pytest.raises(DataError, match="notes has 25 values in 100 records"):
+        fit_parents(notes, ["notes"])
+    assert len(fit_parents(pd.concat([notes, notes]), ["notes"])[0]["notes"].values) == 25
