@@ -265,8 +265,8 @@ def _fit(kept: pd.DataFrame, name: str, asked: str | None) -> Parent:
         raise ConfigError(f"{name} cannot be binary: its values are {values_there}. Call it categorical.")
     if len(texts) > _MANY and len(texts) * _FEW > len(kept):
         raise DataError(
-            f"{name} has {len(texts):,} values in {len(kept):,} records: too few records of each to learn what it looks "
-            "like. Leave this parent out, or group its values in the table."
+            f"{name} has {len(texts):,} values in {len(kept):,} records: too few of each to learn what it "
+            "looks like. Leave this parent out, or group its values in the table."
         )
     if unknown.any():
         return Parent(name, CATEGORICAL, (*_ordered(texts), UNKNOWN))
