@@ -41,6 +41,38 @@ COMMANDS: dict[str, Command] = {
         "procedural chest radiographs with true counterfactuals -> prepared dataset",
         ("densecf data prepare phantom --out data/phantom-128 --size 128 --images 5000",),
     ),
+    "counterfactuals generate": Command(
+        "CounterfactualGenerateOptions",
+        "counterfactuals_generate",
+        "run_generate",
+        "counterfactuals of every record -> into the prepared dataset",
+        (
+            "densecf counterfactuals generate                                    # the embedded phantom",
+            "densecf counterfactuals generate --data data/lungs --do scanner=other sex=other scanner=other+sex=other",
+            "densecf counterfactuals generate --data data/lungs --run hvae-2 --source second",
+        ),
+    ),
+    "counterfactuals import": Command(
+        "CounterfactualImportOptions",
+        "counterfactuals_generate",
+        "run_import",
+        "a folder of images made elsewhere -> counterfactuals in the prepared dataset",
+        (
+            "densecf counterfactuals import --data data/padchest --from cf_images --pattern '{stem}_{name}.png' \\",
+            "    --names sc=scanner=other pe=pleural_effusion=other sc_pe=scanner=other+pleural_effusion=other",
+        ),
+    ),
+    "counterfactuals show": Command(
+        "CounterfactualShowOptions",
+        "counterfactuals_generate",
+        "run_show",
+        "draw an image, its counterfactuals and what they changed",
+        (
+            "densecf counterfactuals show                                        # a phantom record, and the truth",
+            "densecf counterfactuals show image.png --parents scanner=Philips sex=M --do scanner=Imaging",
+            "densecf counterfactuals show --data data/lungs --record images/0007.png --do scanner=other",
+        ),
+    ),
     "pretrain": Command(
         "PretrainOptions",
         "pretrain",
@@ -100,11 +132,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"densecf: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        resumable = argv[:1] in (["pretrain"], ["finetune"])
-        print("densecf: stopped" + ("; continue with --resume" if resumable else ""), file=sys.stderr)
+        print("densecf: stopped" + _how_to_go_on(argv), file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
+
+
+def _how_to_go_on(argv: list[str]) -> str:
+    if argv[:1] in (["pretrain"], ["finetune"]) or argv[:2] == ["counterfactuals", "train"]:
+        return "; continue with --resume"
+    again = (["data", "prepare"], ["counterfactuals", "generate"], ["counterfactuals", "import"])
+    return "; the same command goes on" if argv[:2] in again else ""
 
 
 def _run(argv: list[str]) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from densecf.config import Count, FinetuneConfig, Fraction, NonNegative, PretrainConfig
+from densecf.config import PHANTOM, Count, FinetuneConfig, Fraction, NonNegative, PretrainConfig
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """A switch: ``--resume``, without a ``--no-resume``."""
@@ -150,5 +150,82 @@ class CompareOptions:
     """Fine-tuning run that it is compared with."""
     out: Path | None = None
     """Folder of the product; without it: runs/compare/<run>-against-<baseline>."""
+    overwrite: Flag = False
+    """Replace what is in --out."""
+
+
+Interventions = Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PARENT=VALUE")]
+"""``--do scanner=other --do sex=F pleural_effusion=1``: any number, after one or several flags."""
+
+
+@dataclass(frozen=True)
+class CounterfactualGenerateOptions:
+    """Add counterfactuals of every record to a prepared dataset. Interrupted, the same command goes on."""
+
+    data: str = PHANTOM
+    """A prepared dataset, or phantom: the embedded one."""
+    do: Interventions = ()
+    """What to set: scanner=other (each other value in turn), scanner=Imaging, scanner=other+sex=F; without it:
+    scanner, pleural_effusion and both, or each discrete parent of the model."""
+    run: str = "latest"
+    """The counterfactual model: a training run, or a weights file."""
+    source: str = ""
+    """Name that they are stored under; without it: the model's kind."""
+    batch_size: Count = 16
+    """Records a batch; each becomes as many images as there are interventions."""
+    sample: Flag = False
+    """Sample what is inferred from the image, rather than take the most likely."""
+    seed: NonNegative = 0
+    """Seed of the sampling, and of the noise of effects among the parents."""
+    overwrite: Flag = False
+    """Replace what is stored; with another model, everything under this source."""
+    quiet: Flag = False
+    """No progress bar."""
+
+
+@dataclass(frozen=True)
+class CounterfactualImportOptions:
+    """Add a folder of counterfactual images, made by any other program, to a prepared dataset."""
+
+    data: str
+    """A prepared dataset."""
+    folder: Annotated[Path, tyro.conf.arg(name="from")]
+    """Folder of the images; nothing outside it is read."""
+    names: tuple[str, ...]
+    """What stands in the file names, =, and the intervention: sc=scanner=other pe=pleural_effusion=other."""
+    pattern: str = "{stem}_{name}.png"
+    """File of a record and an intervention: {stem} is the record's image without its ending, {name} as in --names."""
+    source: str = "imported"
+    """Name that they are stored under."""
+    gain: Literal["real", "own"] = "real"
+    """real: grey levels as they are, white is the file's full range; own: each image gets its own intensity window,
+    as the dataset's profile gives one to each real image."""
+    overwrite: Flag = False
+    """Replace what is stored under these names."""
+    quiet: Flag = False
+    """No progress bar."""
+
+
+@dataclass(frozen=True)
+class CounterfactualShowOptions:
+    """Draw an image, its counterfactuals and what they changed."""
+
+    image: Annotated[Path | None, tyro.conf.Positional] = None
+    """Image file; without one: a record of --data."""
+    parents: tuple[str, ...] = ()
+    """What the image is, for all parents of the model: scanner=Philips sex=M. A record's own are in its dataset."""
+    do: Interventions = ()
+    """What to set, see densecf counterfactuals generate."""
+    data: str = PHANTOM
+    """A prepared dataset, or phantom: the embedded one."""
+    record: str = ""
+    """Record of the dataset (its image column); without it: the first of the manual split."""
+    run: str = "latest"
+    """The counterfactual model: a training run, or a weights file."""
+    sample: Flag = False
+    """Sample what is inferred from the image, rather than take the most likely."""
+    seed: NonNegative = 0
+    out: Path | None = None
+    """Folder of the product; without it: runs/show/<image>."""
     overwrite: Flag = False
     """Replace what is in --out."""
