@@ -41,6 +41,19 @@ COMMANDS: dict[str, Command] = {
         "procedural chest radiographs with true counterfactuals -> prepared dataset",
         ("densecf data prepare phantom --out data/phantom-128 --size 128 --images 5000",),
     ),
+    "counterfactuals train": Command(
+        "CounterfactualTrainOptions",
+        "counterfactuals_train",
+        "run_train",
+        "learn what scanner, sex, effusion, ... do to an image",
+        (
+            "densecf counterfactuals train                                       # the embedded phantom",
+            "densecf counterfactuals train --data data/lungs --parents scanner sex",
+            'densecf counterfactuals train --data data/lungs --parents age pleural_effusion --edges "age->pleural_effusion"',
+            "densecf counterfactuals train --init-from hvae --faithfulness 0.1 --epochs 5   # fine-tune",
+            "densecf counterfactuals train --resume",
+        ),
+    ),
     "counterfactuals generate": Command(
         "CounterfactualGenerateOptions",
         "counterfactuals_generate",
@@ -60,6 +73,17 @@ COMMANDS: dict[str, Command] = {
         (
             "densecf counterfactuals import --data data/padchest --from cf_images --pattern '{stem}_{name}.png' \\",
             "    --names sc=scanner=other pe=pleural_effusion=other sc_pe=scanner=other+pleural_effusion=other",
+        ),
+    ),
+    "counterfactuals evaluate": Command(
+        "CounterfactualEvaluateOptions",
+        "counterfactuals_evaluate",
+        "run_evaluate_counterfactuals",
+        "how sound counterfactuals are, on held-out patients",
+        (
+            "densecf counterfactuals evaluate",
+            "densecf counterfactuals evaluate --run hvae hvae-2                  # before and after, in one table",
+            "densecf counterfactuals evaluate --data data/padchest --source imported",
         ),
     ),
     "counterfactuals show": Command(

@@ -275,6 +275,61 @@ FINETUNE_PRESETS: dict[str, FinetuneConfig] = {
 }
 
 
+# Sized for two CPU cores. Latents up to 16 x 16 under a standard prior, and a penalty on those that tell the parents.
+SMALL_HVAE = HVAEConfig(
+    encoder="32b2d2,16b2d2,8b2d2,4b1d4,1b1",
+    decoder="1b1,4b1,8b3,16b3,32b3",
+    widths=(32, 64, 96, 128, 128),
+    latents=(32, 24, 16, 12, 8),
+    patch=2,
+    max_latent_size=8,
+    bottleneck=2,
+    dropout=0.0,
+    prior="standard",
+)
+_SMALL = CounterfactualConfig(
+    epochs=100,
+    batch_size=32,
+    accumulate=1,
+    ema=0.995,
+    network=SMALL_HVAE,
+    optim=OptimConfig(lr=2e-3, min_lr=1e-4, weight_decay=1e-3, warmup=0.02, betas=(0.9, 0.99), clip=350.0),
+    checkpoint_minutes=1.0,
+)
+# The published networks: PadChest (224), MIMIC (256) and UK Biobank (192), whose parents were concatenated spatially.
+COUNTERFACTUAL_PRESETS: dict[str, CounterfactualConfig] = {
+    "embedded": _SMALL,
+    "64": _SMALL,
+    "128": replace(
+        _SMALL,
+        network=replace(
+            SMALL_HVAE,
+            encoder="32b2d2,16b2d2,8b2d2,4b1d4,1b1",
+            patch=4,
+        ),
+    ),
+    "192": CounterfactualConfig(
+        beta=5.0,
+        network=HVAEConfig(
+            encoder="192b1d2,96b3d2,48b7d2,24b11d2,12b7d2,6b3d6,1b2",
+            decoder="1b2,6b4,12b8,24b12,48b8,96b4,192b2",
+            latents=(16, 16, 16, 16, 16, 16, 16),
+            max_latent_size=192,
+        ),
+    ),
+    "224": CounterfactualConfig(beta=3.0),
+    "256": CounterfactualConfig(
+        beta=3.0,
+        network=HVAEConfig(
+            encoder="256b1d2,128b3d2,64b7d2,32b11d2,16b7d2,8b3d8,1b2",
+            decoder="1b2,8b4,16b8,32b12,64b8,128b4,256b2",
+            max_latent_size=128,
+        ),
+    ),
+    "authors": CounterfactualConfig(beta=3.0, independence=0.0),
+}
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """The config as plain YAML-able values (tuples become lists)."""
 

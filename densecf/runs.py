@@ -146,8 +146,8 @@ def find_run(command: str, which: str) -> Path:
     raise ConfigError(f"{which}: no {command} run there; runs under {ROOT / command}: {names}")
 
 
-def find_weights(which: str) -> Path:
-    """The ``weights.safetensors`` of a pretraining run, or the weights file itself.
+def find_weights(which: str, command: str = "pretrain") -> Path:
+    """The ``weights.safetensors`` of a training run, or the weights file itself.
 
     Raises:
         ConfigError: when there is no such run, or it has not finished.
@@ -155,10 +155,10 @@ def find_weights(which: str) -> Path:
     path = Path(which)
     if path.is_file():
         return path.resolve()
-    run = find_run("pretrain", which)
+    run = find_run(command, which)
     weights = run / "weights.safetensors"
     if not weights.is_file():
-        raise ConfigError(f"{run}: has no weights yet; continue it with `densecf pretrain --resume --out {run}`")
+        raise ConfigError(f"{run}: has no weights yet; continue it with --resume --out {run}")
     return weights
 
 

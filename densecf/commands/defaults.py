@@ -7,22 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from densecf import runs
-from densecf.commands.options import RunOptions
+from densecf.commands.options import CounterfactualRunOptions, RunOptions
 from densecf.config import (
+    COUNTERFACTUAL_PRESETS,
     FINETUNE_PRESETS,
     PHANTOM,
     PRETRAIN_PRESETS,
+    CounterfactualConfig,
     FinetuneConfig,
     PretrainConfig,
     from_dict,
     load_yaml,
     to_dict,
 )
+from densecf.data.layout import read_meta
 from densecf.errors import ConfigError
 
-_TRAININGS: dict[str, tuple[type, dict[str, Any]]] = {
-    "pretrain": (PretrainConfig, PRETRAIN_PRESETS),
-    "finetune": (FinetuneConfig, FINETUNE_PRESETS),
+_TRAININGS: dict[str, tuple[type, dict[str, Any], str]] = {  # config, presets, the runs' folder
+    "pretrain": (PretrainConfig, PRETRAIN_PRESETS, "pretrain"),
+    "finetune": (FinetuneConfig, FINETUNE_PRESETS, "finetune"),
+    "counterfactuals train": (CounterfactualConfig, COUNTERFACTUAL_PRESETS, "counterfactuals"),
 }
 _MAY_CHANGE_ON_RESUME = ("hardware.workers", "checkpoint_minutes")
 
@@ -35,11 +39,11 @@ def default_options(command: str, kind: type, arguments: list[str]) -> Any:
     """
     if command not in _TRAININGS or ({"-h", "--help"} & set(arguments) and "--preset" not in arguments):
         return None
-    config_kind, presets = _TRAININGS[command]
+    config_kind, presets, folder = _TRAININGS[command]
     _refuse_contradictions(arguments)
     if "--resume" in arguments:
         out = _value(arguments, "--out")
-        run = runs.unfinished_run(command, Path(out) if out else None)
+        run = runs.unfinished_run(folder, Path(out) if out else None)
         config: Any = from_dict(config_kind, runs.read_config(run), f"{run}/config.yaml")
     elif file := _value(arguments, "--config"):
         config = load_yaml(config_kind, Path(file))
@@ -48,7 +52,8 @@ def default_options(command: str, kind: type, arguments: list[str]) -> Any:
         if preset not in presets:
             raise ConfigError(f"--preset {preset}: expected one of {', '.join(presets)}")
         config = presets[preset]
-    return kind(run=RunOptions(), config=config)
+    run_kind = CounterfactualRunOptions if folder == "counterfactuals" else RunOptions
+    return kind(run=run_kind(), config=config)
 
 
 def checked(command: str, options: Any, default: Any) -> Any:
@@ -93,14 +98,29 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _preset_for(command: str, arguments: list[str]) -> str:
-    """embedded for the phantom, else default; fine-tuning takes its data from the pretraining run."""
+    """embedded for the phantom, else default; fine-tuning takes its data from the pretraining run, and a
+    counterfactual model its size from the dataset."""
     data = _value(arguments, "--data")
+    if command == "counterfactuals train" and data not in (None, PHANTOM):
+        return _preset_for_size(Path(data))
     if data is None and command == "finetune":
         source = _value(arguments, "--from") or "latest"
         if source != "none":
             run = runs.find_weights(source).parent
             data = runs.read_config(run).get("data") if runs.is_run(run) else None
     return "embedded" if data in (None, "auto", PHANTOM) else "default"
+
+
+def _preset_for_size(dataset: Path) -> str:
+    """Raises ConfigError when there is no network for images of this size."""
+    size = str(read_meta(dataset)["size"])
+    if size not in COUNTERFACTUAL_PRESETS:
+        sizes = ", ".join(name for name in COUNTERFACTUAL_PRESETS if name.isdigit())
+        raise ConfigError(
+            f"{dataset}: images of {size} px; networks are preset for {sizes} px: prepare the dataset at one of them, or "
+            "write a network into a --config file"
+        )
+    return size
 
 
 def _value(arguments: list[str], flag: str) -> str | None:

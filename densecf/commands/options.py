@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from densecf.config import PHANTOM, Count, FinetuneConfig, Fraction, NonNegative, PretrainConfig
+from densecf.config import PHANTOM, Count, CounterfactualConfig, FinetuneConfig, Fraction, NonNegative, PretrainConfig
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """A switch: ``--resume``, without a ``--no-resume``."""
@@ -45,6 +45,18 @@ class PretrainOptions:
 class FinetuneOptions:
     run: Annotated[RunOptions, NoPrefix]
     config: Annotated[FinetuneConfig, NoPrefix] = field(default_factory=FinetuneConfig)
+
+
+@dataclass(frozen=True)
+class CounterfactualRunOptions(RunOptions):
+    preset: Literal["embedded", "64", "128", "192", "224", "256", "authors"] | None = None  # type: ignore[assignment]
+    """Network and schedule for images of that size (without it: the dataset's); authors is 224 as published."""
+
+
+@dataclass(frozen=True)
+class CounterfactualTrainOptions:
+    run: Annotated[CounterfactualRunOptions, NoPrefix]
+    config: Annotated[CounterfactualConfig, NoPrefix] = field(default_factory=CounterfactualConfig)
 
 
 @dataclass(frozen=True)
@@ -204,6 +216,35 @@ class CounterfactualImportOptions:
     """Replace what is stored under these names."""
     quiet: Flag = False
     """No progress bar."""
+
+
+@dataclass(frozen=True)
+class CounterfactualEvaluateOptions:
+    """Measure counterfactuals on held-out patients: is the new value seen, is all else kept, how near is the truth?"""
+
+    run: tuple[str, ...] = ("latest",)
+    """Counterfactual models (runs, or weights files); several share one table, e.g. before and after fine-tuning."""
+    data: str = "auto"
+    """A prepared dataset, phantom, or auto: the one the (first) run was trained on."""
+    source: str = ""
+    """Measure the dataset's stored counterfactuals of this source, rather than a model."""
+    do: Interventions = ()
+    """What to set, see densecf counterfactuals generate; without it: as there, and each other discrete parent;
+    with --source: all that are stored."""
+    where: str = ""
+    """Which of the held-out records; without it: all."""
+    images: NonNegative = 0
+    """Measure on this many images at most, chosen by the seed; 0: all."""
+    judge_epochs: NonNegative = 0
+    """Passes over the real images when training predictor and segmenter (once; they are kept); 0: as many as needed."""
+    seed: NonNegative = 0
+    """Of the predictor, the segmenter and all that is drawn."""
+    out: Path | None = None
+    """Folder of the product; without it: runs/soundness/<run>."""
+    overwrite: Flag = False
+    """Replace what is in --out."""
+    quiet: Flag = False
+    """No progress bars."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,4 @@ def held_out(records: pd.DataFrame, *, share: float = 0.1, seed: int = 0) -> np.
         return int.from_bytes(digest[:8], "big") < share * 2**64
 
     chosen = records["patient_id"].map(drawn).to_numpy(dtype=bool)
-    if "split" in records:
-        chosen |= (records["split"] == "manual").to_numpy()
-    return chosen
+    return chosen | (records["split"] == "manual").to_numpy() if "split" in records else chosen

@@ -116,8 +116,9 @@ class Decoder(nn.Module):
         for stage, target, latents in zip(stages, widths, config.latents, strict=True):
             if stage.size <= config.max_bias_size:
                 self.bias[str(stage.size)] = nn.Parameter(torch.zeros(1, width, stage.size, stage.size))
-            for _ in range(stage.blocks):
-                self.blocks.append(DecoderBlock(config, width, target, latents, stage.size))
+            for index in range(stage.blocks):
+                last = stage is stages[-1] and index == stage.blocks - 1
+                self.blocks.append(DecoderBlock(config, width, target, latents, stage.size, last=last))
                 width = target
         to_pixels = zero_init(nn.Conv2d(width, config.patch**2, 3, padding=1))
         self.head = nn.Sequential(group_norm(width), nn.SiLU(), to_pixels, nn.PixelShuffle(config.patch))
@@ -142,14 +143,16 @@ class Decoder(nn.Module):
         """
         h = state = context.new_zeros(len(context), self.first_width, 1, 1)
         kls, used = [], []
+        size = 0
         for block in self.blocks:
-            if h.shape[-1] != block.size or not used:
-                h, state = self._enter(h, block.size), self._enter(state, block.size)
+            if block.size != size:
+                size = block.size
+                h, state = self._enter(h, size), self._enter(state, size)
             prior = block.prior_of(state, context)
             z = prior.mean
             if block.stochastic:
                 if encoded is not None:
-                    mean, scale = block.posterior_of(h, encoded[block.size], context)
+                    mean, scale = block.posterior_of(h, encoded[size], context)
                     z = mean + scale * torch.randn_like(mean) if sample else mean
                     kls.append(gaussian_kl(mean, scale, prior.mean, prior.scale).sum(dim=(1, 2, 3)))
                 elif latents is not None:
@@ -184,7 +187,7 @@ class DecoderBlock(nn.Module):
     the map that the posterior has corrected.
     """
 
-    def __init__(self, config: HVAEConfig, inputs: int, outputs: int, latents: int, size: int):
+    def __init__(self, config: HVAEConfig, inputs: int, outputs: int, latents: int, size: int, *, last: bool):
         super().__init__()
         hidden, context = max(1, inputs // config.bottleneck), config.context_width
         self.size, self.latents = size, latents
@@ -194,7 +197,7 @@ class DecoderBlock(nn.Module):
         if self.learned_prior:
             heard = context if config.prior == "conditional" else 0
             self.prior = Block(inputs, 2 * latents + inputs, hidden, size, context=heard, skip=False)
-            self.next_state = nn.Conv2d(latents + inputs, outputs, 1)
+            self.next_state = None if last else nn.Conv2d(latents + inputs, outputs, 1)
         if self.stochastic:
             encoder_width = config.widths[[s.size for s in parse_stages(config.encoder)].index(size)]
             self.posterior = Block(inputs + encoder_width, 2 * latents, hidden, size, context=context, skip=False)
@@ -215,11 +218,12 @@ class DecoderBlock(nn.Module):
         return mean.float(), positive_scale(raw)
 
     def forward(self, h: Tensor, z: Tensor, features: Tensor | None, context: Tensor) -> tuple[Tensor, Tensor]:
-        """The map and the prior's state after the block."""
-        state = h
+        """The map after the block, and the next prior's state (the map itself where no prior asks for one)."""
+        state = None
         if features is not None:
-            state = self.next_state(torch.cat([z, features], dim=1))
+            state = self.next_state(torch.cat([z, features], dim=1)) if self.next_state is not None else None
             h = h + features
         if self.take_in is not None:
             h = h + self.take_in(z)
-        return self.residual(h, context), state
+        h = self.residual(h, context)
+        return h, h if state is None else state
