@@ -195,7 +195,8 @@ def _stored(data: PreparedDataset, options: CounterfactualEvaluateOptions) -> Su
             f"{data.path}: no counterfactual {options.source}/{absent[0] if absent else ''} is stored; there are: "
             f"{there or 'none'}. Make them with 'densecf counterfactuals generate' or 'import'."
         )
-    columns = list(dict.fromkeys(term.partition("=")[0].strip() for name in names for term in name.split("+")))
+    terms = [term for name in names for term in name.split("+") if "=" in term]
+    columns = list(dict.fromkeys(term.partition("=")[0].strip() for term in terms))
     entries: list[Parent] = []
     for column in columns:
         entries += fit_parents(data.records, [column])[0].entries

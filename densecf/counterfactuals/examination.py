@@ -257,7 +257,7 @@ def examine(
     found = [pooled(batches) for batches in parts]
     if judges.truth is not None:
         for each in found:
-            _guess_best(each, supplier, data, rows, judges.truth, seed)
+            _guess_best(each, supplier, data, rows, judges.truth, seed, progress)
     return [each.at(np.flatnonzero(each.figures.pop("moved") > 0)) for each in found]
 
 
@@ -346,6 +346,7 @@ def _guess_best(
     rows: np.ndarray,
     truth: PhantomTruth,
     seed: int,
+    progress: bool,
 ) -> None:
     """Fill in the error of the best guess where fluid is added: of the first `MOST_GUESSED` images."""
     records = data.records.iloc[rows]
@@ -355,7 +356,7 @@ def _guess_best(
     places = [i for i, row in enumerate(rows) if truth.adds_fluid(int(row), table.iloc[i])][:MOST_GUESSED]
     if not places:
         return
-    guesses = truth.best_guesses(rows[places], table.iloc[places], seed=seed)
+    guesses = truth.best_guesses(rows[places], table.iloc[places], seed=seed, progress=progress)
     true = np.stack([truth.counterfactual(int(rows[i]), table.iloc[i]) for i in places])
     error = np.full(len(rows), np.nan)
     error[places] = absolute_error(guesses, true)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
 from densecf.counterfactuals.parents import value_text
 from densecf.data import phantom
@@ -104,10 +105,13 @@ class PhantomTruth:
             images.append(phantom.render(parents, replace(factual.noise, visit=visit), self.data.size))
         return np.median(images, axis=0)
 
-    def best_guesses(self, rows: np.ndarray, changed: pd.DataFrame, *, seed: int = 0) -> np.ndarray:
+    def best_guesses(
+        self, rows: np.ndarray, changed: pd.DataFrame, *, seed: int = 0, progress: bool = False
+    ) -> np.ndarray:
         """`best_guess` of many rows, on all cores: (n, S, S)."""
         guess = _Guess(self, np.asarray(rows), changed.reset_index(drop=True), seed)
-        return np.stack(list(map_rows(guess, range(len(rows)), available_cpus())))
+        guesses = map_rows(guess, range(len(rows)), available_cpus())
+        return np.stack(list(tqdm(guesses, "best guesses", len(rows), unit="img", disable=not progress)))
 
     def _record(self, row: int) -> phantom.Record:
         entry = self.data.records.iloc[row]
