@@ -117,8 +117,8 @@ def _preset_for_size(dataset: Path) -> str:
     if size not in COUNTERFACTUAL_PRESETS:
         sizes = ", ".join(name for name in COUNTERFACTUAL_PRESETS if name.isdigit())
         raise ConfigError(
-            f"{dataset}: images of {size} px; networks are preset for {sizes} px: prepare the dataset at one of them, or "
-            "write a network into a --config file"
+            f"{dataset}: images of {size} px; networks are preset for {sizes} px: prepare the dataset at one of them, "
+            "or write a network into a --config file"
         )
     return size
 

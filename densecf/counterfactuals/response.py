@@ -33,9 +33,7 @@ def mean_shift(real: Tensor, counterfactual: Tensor, target: Tensor) -> float:
     return float(moved @ wanted / (wanted @ wanted).clamp_min(1e-12))
 
 
-def response(
-    generator: Generator, data: PreparedDataset, rows: Sequence[int], *, most: int = 100
-) -> dict[str, float]:
+def response(generator: Generator, data: PreparedDataset, rows: Sequence[int], *, most: int = 100) -> dict[str, float]:
     """`mean_shift` of each discrete parent, averaged over its values.
 
     Args:
@@ -83,7 +81,7 @@ def complaint(shifts: dict[str, float]) -> str:
         return ""
     what = ", ".join(f"{name} ({shift:.0%} of the way)" for name, shift in ignored.items())
     return (
-        f"Warning: the counterfactuals hardly answer to {what}: they stay what the input was, because the latents carry "
+        f"Warning: the counterfactuals hardly answer to {what}: they stay what the input was, as the latents carry "
         "it. Raise --independence (10 or more), use --network.prior standard, raise --beta, lower "
         "--network.max-latent-size, or train longer."
     )

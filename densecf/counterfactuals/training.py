@@ -22,6 +22,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 
 from densecf.config import CounterfactualConfig, to_dict
+from densecf.counterfactuals.adversary import Adversary
 from densecf.counterfactuals.faithfulness import random_intervention, verdict
 from densecf.counterfactuals.generator import KIND, HVAEGenerator, load_generator
 from densecf.counterfactuals.hvae.distributions import discretised_gaussian_nll
@@ -219,6 +220,8 @@ class CounterfactualTraining(TrainingModule):
         super().__init__(config.optim, updates)
         self.config, self.scm, self.network, self.predictor = config, scm, network, predictor
         self.average = copy.deepcopy(network).requires_grad_(False)
+        self.adversary = Adversary(network.decoder, scm.parents) if config.adversary else None
+        self.pixel_scale: Tensor
         self.register_buffer("pixel_scale", torch.tensor(config.network.pixel_scale), persistent=False)
         self.register_buffer("skipped", torch.zeros((), dtype=torch.long))
         self.skipped: Tensor
@@ -233,6 +236,11 @@ class CounterfactualTraining(TrainingModule):
         kl = found.kl.mean(dim=0).clamp_min(self.config.free_bits).sum() / pixels
         terms = {"nll": nll, "kl": kl, "dependence": dependence(found.latents, parents) / pixels}
         loss = nll + self.config.beta * kl + self.config.independence * terms["dependence"]
+        if self.adversary is not None:
+            # The adversary needs a while to learn what to look for.
+            ripe = min(1.0, index / (0.2 * self.updates * self.trainer.accumulate_grad_batches))
+            terms["adversary"] = self.adversary(found.latents, parents, ripe * self.config.adversary / pixels)
+            loss = loss + terms["adversary"]
         if self.predictor is not None:
             terms["disagreement"] = self._disagreement(batch["images"], parents, found.mean, found.latents, index)
             loss = loss + self.config.faithfulness * terms["disagreement"]

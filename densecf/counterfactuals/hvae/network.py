@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -96,7 +97,7 @@ class Encoder(nn.Module):
         """(B, 1, S, S), (B, context_width) -> {size: (B, C, size, size)}, each as it is before it is pooled."""
         h = self.stem(F.pixel_unshuffle(images, self.patch))
         found: dict[int, Tensor] = {}
-        for stage, blocks in zip(self.stages, self.blocks, strict=True):
+        for stage, blocks in zip(self.stages, cast(list[nn.ModuleList], self.blocks), strict=True):
             for block in blocks:
                 h = block(h, context)
             found[stage.size] = h
@@ -142,9 +143,10 @@ class Decoder(nn.Module):
                 ``sample`` chooses between a draw from the posterior and its mean.
         """
         h = state = context.new_zeros(len(context), self.first_width, 1, 1)
-        kls, used = [], []
+        kls: list[Tensor] = []
+        used: list[Tensor] = []
         size = 0
-        for block in self.blocks:
+        for block in cast(list[DecoderBlock], self.blocks):
             if block.size != size:
                 size = block.size
                 h, state = self._enter(h, size), self._enter(state, size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -37,7 +38,7 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
         if not match or 0 in (int(match[1]), int(match[2]), int(match[3] or 1)):
             raise ConfigError(f"stage {part!r} of {text!r}: expected SIZEbBLOCKS or SIZEbBLOCKSdPOOLING, e.g. 28b14d2")
         stages.append(Stage(int(match[1]), int(match[2]), int(match[3] or 1)))
-    for stage, following in zip(stages, stages[1:], strict=False):
+    for stage, following in itertools.pairwise(stages):
         if stage.down > 1 and stage.size // stage.down != following.size:
             raise ConfigError(
                 f"{text!r}: {stage.size} pooled by {stage.down} is {stage.size // stage.down}, not {following.size}"
