@@ -31,6 +31,7 @@ from densecf.files import to_jsonable
 if TYPE_CHECKING:
     from densecf.counterfactuals.generator import Generator
 
+_RECORDS = 512  # whose parents are changed at a time
 PAPER = ("scanner=other", "pleural_effusion=other", "scanner=other+pleural_effusion=other")
 
 
@@ -195,13 +196,16 @@ class _Questions:
 def _ask(
     generator: Generator, records: pd.DataFrame, without: np.ndarray, interventions: Sequence[Intervention], seed: int
 ) -> _Questions:
-    scm, known = generator.scm, records[~without]
+    scm, known = generator.scm, np.flatnonzero(~without)
     shape = (len(records), scm.parents.width)
     own = np.zeros(shape, np.float32)
     targets = np.zeros((len(interventions), *shape), np.float32)
-    own[~without] = scm.encode(known)
-    for number, intervention in enumerate(interventions):
-        targets[number, ~without] = scm.encode(scm.intervene(known, intervention, seed=seed))
+    for start in range(0, len(known), _RECORDS):  # tables take much more memory than their numbers
+        rows = known[start : start + _RECORDS]
+        some = records.iloc[rows]
+        own[rows] = scm.encode(some)
+        for number, intervention in enumerate(interventions):
+            targets[number, rows] = scm.encode(scm.intervene(some, intervention, seed=seed))
     return _Questions(tuple(i.name for i in interventions), own, targets, (targets != own).any(axis=-1))
 
 
