@@ -104,8 +104,8 @@ def one_by_one(network: HVAE, images: Tensor, own: Tensor, targets: Tensor) -> T
     answers = []
     for target in targets:
         latents = network.abduct(images, own).latents
-        noise = images - network.decode(latents, own).clamp(-1, 1)
-        answers.append((network.decode(latents, target).clamp(-1, 1) + noise).clamp(-1, 1))
+        noise = images - network.decode(latents, own).mean.clamp(-1, 1)
+        answers.append((network.decode(latents, target).mean.clamp(-1, 1) + noise).clamp(-1, 1))
     return torch.stack(answers)
 
 

@@ -49,7 +49,7 @@ COMMANDS: dict[str, Command] = {
         (
             "densecf counterfactuals train                                       # the embedded phantom",
             "densecf counterfactuals train --data data/lungs --parents scanner sex",
-            'densecf counterfactuals train --data data/lungs --parents age pleural_effusion --edges "age->pleural_effusion"',
+            'densecf counterfactuals train --data data/cxr --parents age effusion --edges "age->effusion"',
             "densecf counterfactuals train --init-from hvae --faithfulness 0.1 --epochs 5   # fine-tune",
             "densecf counterfactuals train --resume",
         ),

@@ -103,6 +103,9 @@ class HVAEConfig:
     """conditional: hears the parents (published); exogenous: does not; standard: N(0, 1) for every latent."""
     pixel_scale: Positive = 0.0581
     """Standard deviation of a pixel around the reconstruction, for images in [-1, 1]; this value is effective."""
+    learned_scale: bool = False
+    """Learn each pixel's standard deviation, up to five times more or less than that: what is noise at an edge or a
+    letter under one parent is then none where another parent has no edge or letter."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,9 @@ class PretrainConfig:
     data: str = PHANTOM
     """A prepared dataset (densecf data prepare ...), or phantom: the embedded one."""
     counterfactuals: str = "auto"
-    """Stored counterfactuals to use as views, by their source (e.g. truth); none: augmented views of the
-    real image only; auto: the dataset's only source."""
+    """Stored counterfactuals to use as views, by their source (e.g. hvae, or truth on a phantom); none: augmented
+    views of the real image only; auto: the only source besides truth; on the phantom those of the HVAE that comes
+    with densecf, made on first use."""
     where: str = ""
     """Records to pretrain on, e.g. scanner=A,age>=18; without it: the pretraining split."""
     exclude: str = ""

@@ -136,7 +136,8 @@ def find_run(command: str, which: str) -> Path:
             return link.resolve()
         if finished:  # what latest pointed to is gone
             return max(finished, key=lambda p: read_provenance(p)["finished"]).resolve()
-        raise ConfigError(f"no finished {command} run under {ROOT / command}; run `densecf {command}` first")
+        how = f"{command} train" if command == "counterfactuals" else command
+        raise ConfigError(f"no finished {command} run under {ROOT / command}; run `densecf {how}` first")
     for path in (Path(which), ROOT / command / which):
         if is_run(path):
             if command_of(path) != command:

@@ -13,6 +13,7 @@ import pandas as pd
 from densecf import runs
 from densecf.commands.datasets import choose_rows, open_dataset
 from densecf.commands.finetune import data_of
+from densecf.commands.models import find_model
 from densecf.commands.options import CounterfactualEvaluateOptions
 from densecf.config import PHANTOM, to_dict
 from densecf.counterfactuals.generation import default_interventions, unknown_parents
@@ -133,7 +134,9 @@ def _subjects(
     from densecf.counterfactuals.examination import FromGenerator
     from densecf.counterfactuals.generator import load_generator
 
-    weights = list(dict.fromkeys(runs.find_weights(which, "counterfactuals") for which in options.run))
+    weights = list(
+        dict.fromkeys(find_model(which, PHANTOM if options.data == "auto" else options.data) for which in options.run)
+    )
     data = open_dataset(options.data if options.data != "auto" else data_of(weights[0]), progress=not options.quiet)
     names = [path.parent.name if runs.is_run(path.parent) else path.stem for path in weights]
     if len(set(names)) < len(names):

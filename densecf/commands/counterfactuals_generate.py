@@ -12,6 +12,7 @@ import pandas as pd
 
 from densecf import runs
 from densecf.commands.datasets import open_dataset
+from densecf.commands.models import find_model
 from densecf.commands.options import (
     CounterfactualGenerateOptions,
     CounterfactualImportOptions,
@@ -28,7 +29,7 @@ from densecf.files import write_json_atomic
 if TYPE_CHECKING:
     from densecf.counterfactuals.generator import Generator
 
-MODELS, TRUTH = "counterfactuals", "truth"
+TRUTH = "truth"
 PICTURE, NUMBERS = "counterfactuals.png", "counterfactuals.json"
 
 
@@ -36,7 +37,7 @@ def run_generate(options: CounterfactualGenerateOptions) -> PreparedDataset:
     """Adds counterfactuals of every record to a prepared dataset."""
     from densecf.counterfactuals.generation import generate
 
-    generator = _generator(options.run, options.sample, options.seed)
+    generator = _generator(options.run, options.data, options.sample, options.seed)
     data = open_dataset(options.data, progress=not options.quiet)
     data = generate(
         generator,
@@ -80,7 +81,7 @@ def run_show(options: CounterfactualShowOptions) -> Path:
 
     if options.image is not None and (options.record or options.data != PHANTOM):
         raise ConfigError("give an image file, or --data with --record: not both")
-    generator = _generator(options.run, options.sample, options.seed)
+    generator = _generator(options.run, options.data, options.sample, options.seed)
     interventions = interventions_for(generator, options.do)
     subject = _from_file(options, generator) if options.image is not None else _from_dataset(options, generator)
     before = {name: value_text(subject.record[name].iloc[0]) for name in generator.scm.parents.names}
@@ -246,10 +247,10 @@ def _from_dataset(options: CounterfactualShowOptions, generator: Generator) -> S
     return Subject(names[row], data.image(row), record, truth, where)
 
 
-def _generator(which: str, sample: bool, seed: int) -> Generator:
+def _generator(which: str, data: str, sample: bool, seed: int) -> Generator:
     from densecf.counterfactuals.generator import load_generator
 
-    return load_generator(runs.find_weights(which, MODELS), sample=sample, seed=seed)
+    return load_generator(find_model(which, data), sample=sample, seed=seed)
 
 
 def distances(real: np.ndarray, counterfactual: np.ndarray, truth: np.ndarray | None) -> dict[str, float]:

@@ -180,7 +180,7 @@ class CounterfactualGenerateOptions:
     """What to set: scanner=other (each other value in turn), scanner=Imaging, scanner=other+sex=F; without it:
     scanner, pleural_effusion and both, or each discrete parent of the model."""
     run: str = "latest"
-    """The counterfactual model: a training run, or a weights file."""
+    """The counterfactual model: a training run, a weights file, or embedded: the phantom's, that comes with densecf."""
     source: str = ""
     """Name that they are stored under; without it: the model's kind."""
     batch_size: Count = 16
@@ -262,7 +262,7 @@ class CounterfactualShowOptions:
     record: str = ""
     """Record of the dataset (its image column); without it: the first of the manual split."""
     run: str = "latest"
-    """The counterfactual model: a training run, or a weights file."""
+    """The counterfactual model: a training run, a weights file, or embedded: the phantom's, that comes with densecf."""
     sample: Flag = False
     """Sample what is inferred from the image, rather than take the most likely."""
     seed: NonNegative = 0

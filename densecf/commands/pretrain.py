@@ -7,6 +7,7 @@ from pathlib import Path
 
 from densecf import runs
 from densecf.commands.datasets import choose_rows, open_dataset, with_masks
+from densecf.commands.models import with_counterfactuals
 from densecf.commands.options import PretrainOptions
 from densecf.config import PHANTOM, PretrainConfig, to_dict
 from densecf.data.prepared import PreparedDataset
@@ -19,11 +20,12 @@ def run_pretrain(options: PretrainOptions) -> Path | None:
     from densecf.training.pretrain import pretrain
 
     config, progress = options.config, not options.run.quiet
-    data = open_dataset(config.data, progress=progress)
+    joined = runs.join_run(options.run.out) if runs.process_rank() > 0 else None  # then the dataset is complete
+    data = with_counterfactuals(config, open_dataset(config.data, progress=progress), progress=progress)
     config = resolved(config, data)
     rows = rows_for(config, data)
-    if runs.process_rank() > 0:
-        pretrain(config, data, rows, runs.join_run(options.run.out), resume=options.run.resume)
+    if joined is not None:
+        pretrain(config, data, rows, joined, resume=options.run.resume)
         return None
     out = _own_run(options, config, data)
     with runs.working_in(out):

@@ -61,19 +61,21 @@ class Abducted:
     Attributes:
         images: (B, 1, S, S) in [-1, 1].
         mean: (B, 1, S, S), the reconstruction under the images' own parents, in [-1, 1].
+        noise: (B, 1, S, S), each pixel's exogenous noise: its distance from the reconstruction, in units of its scale.
         latents: z of each stochastic block.
     """
 
     images: Tensor
     mean: Tensor
+    noise: Tensor
     latents: list[Tensor]
 
 
 class HVAEGenerator:
-    """Counterfactuals of a trained HVAE: x + (reconstruction under new parents - reconstruction under own ones).
+    """Counterfactuals of a trained HVAE: reconstruction under new parents plus the image's own pixel noise.
 
-    That is what re-using each pixel's noise means when the pixel scale is fixed. Latents are the posterior's mean, or
-    a sample of it.
+    With a fixed pixel scale that is x + (reconstruction under new parents - reconstruction under own ones). Latents
+    are the posterior's mean, or a sample of it.
 
     Args:
         network: trained.
@@ -115,14 +117,16 @@ class HVAEGenerator:
                 found = self.network.abduct(images, parents, sample=True)
         else:
             found = self.network.abduct(images, parents)
-        return Abducted(images, found.mean.clamp(-1, 1), found.latents)
+        mean = found.mean.clamp(-1, 1)
+        return Abducted(images, mean, (images - mean) / found.scale, found.latents)
 
     @torch.no_grad()
     def predict(self, abducted: Abducted, parents: Tensor) -> Tensor:
         sets, batch = parents.shape[:2]
         latents = [z.repeat(sets, 1, 1, 1) for z in abducted.latents]
-        means = self.network.decode(latents, parents.flatten(0, 1).to(self.device)).clamp(-1, 1)
-        images = abducted.images + means.unflatten(0, (sets, batch)) - abducted.mean
+        found = self.network.decode(latents, parents.flatten(0, 1).to(self.device))
+        mean, scale = (part.unflatten(0, (sets, batch)) for part in (found.mean.clamp(-1, 1), found.scale))
+        images = mean + scale * abducted.noise
         return ((images.clamp(-1, 1) + 1) / 2).cpu()
 
     @torch.no_grad()

@@ -26,7 +26,7 @@ from densecf.counterfactuals.adversary import Adversary
 from densecf.counterfactuals.faithfulness import random_intervention, verdict
 from densecf.counterfactuals.generator import KIND, HVAEGenerator, load_generator
 from densecf.counterfactuals.hvae.distributions import discretised_gaussian_nll
-from densecf.counterfactuals.hvae.network import HVAE
+from densecf.counterfactuals.hvae.network import HVAE, Decoded
 from densecf.counterfactuals.independence import dependence
 from densecf.counterfactuals.parents import value_text
 from densecf.counterfactuals.predictors import ParentPredictor, load_predictor, save_predictor, train_predictor
@@ -221,8 +221,6 @@ class CounterfactualTraining(TrainingModule):
         self.config, self.scm, self.network, self.predictor = config, scm, network, predictor
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.adversary = Adversary(network.decoder, scm.parents) if config.adversary else None
-        self.pixel_scale: Tensor
-        self.register_buffer("pixel_scale", torch.tensor(config.network.pixel_scale), persistent=False)
         self.register_buffer("skipped", torch.zeros((), dtype=torch.long))
         self.skipped: Tensor
 
@@ -231,7 +229,7 @@ class CounterfactualTraining(TrainingModule):
         torch.manual_seed((self.config.seed << 40) + (self.global_rank << 32) + index)
         images, parents = batch["images"] * 2 - 1, batch["parents"]
         found = self.network(images, parents)
-        nll = discretised_gaussian_nll(images, found.mean, self.pixel_scale).mean()
+        nll = discretised_gaussian_nll(images, found.mean, found.scale).mean()
         pixels = images[0].numel()
         kl = found.kl.mean(dim=0).clamp_min(self.config.free_bits).sum() / pixels
         terms = {"nll": nll, "kl": kl, "dependence": dependence(found.latents, parents) / pixels}
@@ -242,20 +240,21 @@ class CounterfactualTraining(TrainingModule):
             terms["adversary"] = self.adversary(found.latents, parents, ripe * self.config.adversary / pixels)
             loss = loss + terms["adversary"]
         if self.predictor is not None:
-            terms["disagreement"] = self._disagreement(batch["images"], parents, found.mean, found.latents, index)
+            terms["disagreement"] = self._disagreement(images, parents, found, index)
             loss = loss + self.config.faithfulness * terms["disagreement"]
         if index % LOG_EVERY == 0:
             check_finite(loss.detach(), index)
             report(self, index, {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}})
         return loss
 
-    def _disagreement(self, images: Tensor, parents: Tensor, mean: Tensor, latents: list[Tensor], index: int) -> Tensor:
+    def _disagreement(self, images: Tensor, parents: Tensor, found: Decoded, index: int) -> Tensor:
         assert self.predictor is not None
         drawn = torch.Generator().manual_seed((self.config.seed << 32) + index)
         changed, name = random_intervention(parents, self.scm.parents, drawn)
-        moved = self.network.decode(latents, changed).clamp(-1, 1) - mean.clamp(-1, 1)
-        counterfactuals = (images + moved / 2).clamp(0, 1)
-        return verdict(self.predictor, images, counterfactuals, changed, self.scm.parents, name)
+        answer = self.network.decode(found.latents, changed)
+        noise = (images - found.mean.clamp(-1, 1)) / found.scale
+        counterfactuals = (answer.mean.clamp(-1, 1) + answer.scale * noise).clamp(-1, 1)
+        return verdict(self.predictor, (images + 1) / 2, (counterfactuals + 1) / 2, changed, self.scm.parents, name)
 
     def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.optim.clip or float("inf"))

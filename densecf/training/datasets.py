@@ -19,6 +19,8 @@ from densecf.views.parameters import ViewParameters, flip_pairs
 from densecf.views.sampling import labels_at
 
 BACKGROUND = 0
+TRUTH = "truth"
+"""The source that only a phantom has; what a model made goes before it."""
 
 
 def choose_counterfactuals(data: PreparedDataset, wanted: str, method: Method) -> tuple[str, tuple[str, ...]]:
@@ -33,14 +35,16 @@ def choose_counterfactuals(data: PreparedDataset, wanted: str, method: Method) -
     if wanted == "none" or not method.counterfactuals:
         return "", ()
     held = data.counterfactuals
-    if wanted == "auto" and len(held) == 1:
-        wanted = next(iter(held))
+    made = [source for source in held if source != TRUTH] or list(held)
+    if wanted == "auto" and len(made) == 1:
+        wanted = made[0]
     if wanted in held:
         return wanted, tuple(held[wanted])
     if not held:
         raise DataError(
-            f"{data.path}: holds no counterfactuals, and this method contrasts them; "
-            "--counterfactuals none contrasts augmented views of the real images instead"
+            f"{data.path}: holds no counterfactuals, and this method contrasts them; make them with 'densecf "
+            f"counterfactuals train --data {data.path}' and 'densecf counterfactuals generate --data {data.path}', or "
+            "contrast augmented views of the real images with --counterfactuals none"
         )
     raise DataError(
         f"{data.path}: name one of its counterfactual sources with --counterfactuals: {', '.join(held)}, or none"

@@ -6,6 +6,7 @@ the configuration that Roschewitz et al. use for radiographs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -19,6 +20,9 @@ from densecf.counterfactuals.hvae.blocks import Block, group_norm, zero_init
 from densecf.counterfactuals.hvae.distributions import gaussian_kl, positive_scale
 from densecf.counterfactuals.hvae.stages import parse_stages
 
+_SCALE_RANGE = math.log(5)
+"""A learned pixel scale stays within a factor of five of the configured one: black borders need not be exact."""
+
 
 @dataclass
 class Decoded:
@@ -26,11 +30,13 @@ class Decoded:
 
     Attributes:
         mean: (B, 1, S, S), the pixel distribution's location, not clamped.
+        scale: (B, 1, S, S), its standard deviation.
         latents: z of each stochastic block, coarse to fine.
         kl: (B, number of stochastic blocks), nats; empty when nothing was inferred.
     """
 
     mean: Tensor
+    scale: Tensor
     latents: list[Tensor]
     kl: Tensor
 
@@ -63,9 +69,9 @@ class HVAE(nn.Module):
         context = self.embed(parents)
         return self.decoder(context, self.encoder(images, context), sample=sample)
 
-    def decode(self, latents: Sequence[Tensor], parents: Tensor) -> Tensor:
-        """The pixel location (B, 1, S, S) that latents give under some parents."""
-        return self.decoder(self.embed(parents), latents=latents).mean
+    def decode(self, latents: Sequence[Tensor], parents: Tensor) -> Decoded:
+        """What latents give under some parents."""
+        return self.decoder(self.embed(parents), latents=latents)
 
     def draw(self, parents: Tensor, temperature: float = 1.0) -> Tensor:
         """New images from the prior, (B, 1, S, S) locations."""
@@ -121,7 +127,9 @@ class Decoder(nn.Module):
                 last = stage is stages[-1] and index == stage.blocks - 1
                 self.blocks.append(DecoderBlock(config, width, target, latents, stage.size, last=last))
                 width = target
-        to_pixels = zero_init(nn.Conv2d(width, config.patch**2, 3, padding=1))
+        self.pixel_scale, self.learned_scale = config.pixel_scale, config.learned_scale
+        planes = 2 if config.learned_scale else 1
+        to_pixels = zero_init(nn.Conv2d(width, planes * config.patch**2, 3, padding=1))
         self.head = nn.Sequential(group_norm(width), nn.SiLU(), to_pixels, nn.PixelShuffle(config.patch))
 
     def forward(
@@ -143,13 +151,15 @@ class Decoder(nn.Module):
                 ``sample`` chooses between a draw from the posterior and its mean.
         """
         h = state = context.new_zeros(len(context), self.first_width, 1, 1)
+        with_state = any(block.learned_prior for block in cast(list[DecoderBlock], self.blocks))
         kls: list[Tensor] = []
         used: list[Tensor] = []
         size = 0
         for block in cast(list[DecoderBlock], self.blocks):
             if block.size != size:
                 size = block.size
-                h, state = self._enter(h, size), self._enter(state, size)
+                h = self._enter(h, size)
+                state = self._enter(state, size) if with_state else h
             prior = block.prior_of(state, context)
             z = prior.mean
             if block.stochastic:
@@ -160,11 +170,15 @@ class Decoder(nn.Module):
                 elif latents is not None:
                     z = latents[len(used)]
                 else:
-                    z = prior.mean + temperature * prior.scale * torch.randn_like(prior.mean)
+                    z = prior.mean + temperature * prior.scale * torch.randn(prior.mean.shape, device=h.device)
                 used.append(z)
             h, state = block(h, z, prior.features, context)
         kl = torch.stack(kls, dim=1) if kls else h.new_zeros(len(h), 0)
-        return Decoded(self.head(h).float(), used, kl)
+        planes = self.head(h).float()
+        mean, scale = planes[:, :1], torch.full_like(planes[:, :1], self.pixel_scale)
+        if self.learned_scale:
+            scale = scale * torch.exp(_SCALE_RANGE * torch.tanh(planes[:, 1:]))
+        return Decoded(mean, scale, used, kl)
 
     def _enter(self, h: Tensor, size: int) -> Tensor:
         """The map at the next stage's size, with what the stage knows of each place."""
@@ -209,8 +223,9 @@ class DecoderBlock(nn.Module):
     def prior_of(self, state: Tensor, context: Tensor) -> Prior:
         """The prior given the block's state (B, C, H, W)."""
         if not self.learned_prior:
-            zero = state.new_zeros(len(state), self.latents, self.size, self.size, dtype=torch.float32)
-            return Prior(zero, torch.ones_like(zero), None)
+            shape = (len(state), self.latents, self.size, self.size) if self.stochastic else (1,)
+            zero = state.new_zeros((), dtype=torch.float32)
+            return Prior(zero.expand(shape), (zero + 1).expand(shape), None)
         mean, raw, features = self.prior(state, context).split([self.latents, self.latents, state.shape[1]], dim=1)
         return Prior(mean.float(), positive_scale(raw), features)
 

@@ -71,8 +71,8 @@ def test_decoding_what_was_abducted_gives_the_reconstruction(prior):
     network = spread_out(HVAE(replace(TINY, prior=prior), 3))
     images, parents = torch.rand(3, 1, 32, 32) * 2 - 1, torch.randn(3, 3)
     found = network.abduct(images, parents)
-    assert torch.allclose(network.decode(found.latents, parents), found.mean, atol=1e-5)
-    assert not torch.allclose(network.decode(found.latents, parents + 1), found.mean, atol=1e-3)
+    assert torch.allclose(network.decode(found.latents, parents).mean, found.mean, atol=1e-5)
+    assert not torch.allclose(network.decode(found.latents, parents + 1).mean, found.mean, atol=1e-3)
 
 
 def test_only_a_conditional_prior_hears_the_parents():
@@ -110,4 +110,4 @@ def test_draws_differ_and_follow_the_temperature():
     assert drawn.shape == (2, 1, 32, 32)
     assert not torch.allclose(drawn[0], drawn[1])
     cold = network.draw(parents, temperature=0.0)
-    assert torch.allclose(cold[0], cold[1])
+    assert torch.allclose(cold[0], cold[1], atol=1e-4)
