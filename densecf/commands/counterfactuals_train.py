@@ -62,8 +62,9 @@ def resolved(config: CounterfactualConfig, data: PreparedDataset) -> Counterfact
     Raises:
         ConfigError: the network takes images of another size.
     """
-    from densecf.counterfactuals.hvae.stages import parse_stages
+    from densecf.counterfactuals.hvae.stages import check_network, parse_stages
 
+    check_network(config.network)
     size = parse_stages(config.network.encoder)[0].size * config.network.patch
     if size != data.size:
         raise ConfigError(

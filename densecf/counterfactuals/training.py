@@ -3,7 +3,7 @@
     densecf counterfactuals train                                        # the embedded phantom
     densecf counterfactuals train --data data/lungs --parents scanner    # your own images
 
-The step: images, parents -> reconstruction and KL -> one bound, and a penalty on latents that tell the parents.
+The step: images, parents -> reconstruction and KL -> one bound, and penalties on latents that tell the parents.
 """
 
 from __future__ import annotations
@@ -239,17 +239,23 @@ class CounterfactualTraining(TrainingModule):
             ripe = min(1.0, index / (0.2 * self.updates * self.trainer.accumulate_grad_batches))
             terms["adversary"] = self.adversary(found.latents, parents, ripe * self.config.adversary / pixels)
             loss = loss + terms["adversary"]
+        drawn = torch.Generator().manual_seed((self.config.seed << 32) + index)
+        if self.config.minimality:
+            changed, _ = random_intervention(parents, self.scm.parents, drawn)
+            # Only the decoder is to keep still: through the latents, the encoder would learn to tell the parents.
+            answer = self.network.decode([z.detach() for z in found.latents], changed)
+            terms["change"] = (answer.mean - found.mean.detach()).abs().mean()
+            loss = loss + self.config.minimality * terms["change"]
         if self.predictor is not None:
-            terms["disagreement"] = self._disagreement(images, parents, found, index)
+            terms["disagreement"] = self._disagreement(images, parents, found, drawn)
             loss = loss + self.config.faithfulness * terms["disagreement"]
         if index % LOG_EVERY == 0:
             check_finite(loss.detach(), index)
             report(self, index, {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}})
         return loss
 
-    def _disagreement(self, images: Tensor, parents: Tensor, found: Decoded, index: int) -> Tensor:
+    def _disagreement(self, images: Tensor, parents: Tensor, found: Decoded, drawn: torch.Generator) -> Tensor:
         assert self.predictor is not None
-        drawn = torch.Generator().manual_seed((self.config.seed << 32) + index)
         changed, name = random_intervention(parents, self.scm.parents, drawn)
         answer = self.network.decode(found.latents, changed)
         noise = (images - found.mean.clamp(-1, 1)) / found.scale
@@ -266,9 +272,9 @@ class CounterfactualTraining(TrainingModule):
         elif spoilt:
             optimizer.zero_grad(set_to_none=True)
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, index: int) -> None:
-        if (index + 1) % self.trainer.accumulate_grad_batches:
-            return
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        # Here and not at the end of the batch: checkpoints are written before that hook.
         done = self.global_step
         decay = min(self.config.ema, (1 + done) / (10 + done))  # the first weights are soon forgotten
         update = get_ema_multi_avg_fn(decay)

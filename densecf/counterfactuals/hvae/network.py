@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from densecf.config import HVAEConfig
 from densecf.counterfactuals.hvae.blocks import Block, group_norm, zero_init
 from densecf.counterfactuals.hvae.distributions import gaussian_kl, positive_scale
-from densecf.counterfactuals.hvae.stages import parse_stages
+from densecf.counterfactuals.hvae.stages import check_network, parse_stages
 
 _SCALE_RANGE = math.log(5)
 """A learned pixel scale stays within a factor of five of the configured one: black borders need not be exact."""
@@ -51,6 +51,7 @@ class HVAE(nn.Module):
 
     def __init__(self, config: HVAEConfig, parents: int):
         super().__init__()
+        check_network(config)
         self.config = config
         self.size = parse_stages(config.encoder)[0].size * config.patch
         self.embed = nn.Sequential(

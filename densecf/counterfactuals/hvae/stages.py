@@ -6,6 +6,7 @@ import itertools
 import re
 from dataclasses import dataclass
 
+from densecf.config import HVAEConfig
 from densecf.errors import ConfigError
 
 _STAGE = re.compile(r"(\d+)b(\d+)(?:d(\d+))?")
@@ -44,3 +45,17 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
                 f"{text!r}: {stage.size} pooled by {stage.down} is {stage.size // stage.down}, not {following.size}"
             )
     return tuple(stages)
+
+
+def check_network(config: HVAEConfig) -> None:
+    """Raises ConfigError unless the two stacks of stages, their widths and their latents fit together."""
+    encoder, decoder = parse_stages(config.encoder), parse_stages(config.decoder)
+    sizes = [stage.size for stage in encoder]
+    if [stage.size for stage in reversed(decoder)] != sizes or decoder[0].size != 1:
+        raise ConfigError(
+            f"the network's decoder {config.decoder!r} must have the stages of its encoder {config.encoder!r} in "
+            "reverse, from size 1 on"
+        )
+    for name, values in (("widths", config.widths), ("latents", config.latents)):
+        if len(values) != len(sizes):
+            raise ConfigError(f"the network has {len(sizes)} stages and {len(values)} {name}: one for each is needed")
