@@ -190,8 +190,9 @@ class CounterfactualConfig:
     data: str = PHANTOM
     """A prepared dataset (densecf data prepare ...), or phantom: the embedded one."""
     parents: tuple[str, ...] = ()
-    """Columns of the records that the image depends on, e.g. scanner sex age; without it: those of scanner, sex
-    and pleural_effusion that the dataset knows."""
+    """Columns of the records that the image depends on, e.g. scanner sex; without it: those of scanner, sex, age
+    and pleural_effusion that the dataset knows. A cause of another parent belongs to them (age, of effusion): what it
+    does to the image is taken for the other's effect otherwise."""
     edges: tuple[str, ...] = ()
     """Causes among the parents, e.g. "age->pleural_effusion": a changed cause then changes its effects too."""
     missing: Literal["drop", "category"] = "drop"
@@ -297,6 +298,7 @@ SMALL_HVAE = HVAEConfig(
     dropout=0.0,
     prior="standard",
     pixel_scale=0.1,
+    learned_scale=True,
 )
 SMALL_COUNTERFACTUALS = CounterfactualConfig(
     epochs=200,

@@ -13,7 +13,7 @@ from densecf.commands.datasets import choose_rows, open_dataset
 from densecf.commands.options import CounterfactualTrainOptions
 from densecf.config import PHANTOM, CounterfactualConfig, to_dict
 from densecf.counterfactuals.holdout import held_out
-from densecf.counterfactuals.parents import fit_parents
+from densecf.counterfactuals.parents import CONTINUOUS, fit_parents
 from densecf.data.prepared import PreparedDataset
 from densecf.data.records import is_missing
 from densecf.errors import ConfigError, DataError
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from densecf.counterfactuals.scm import StructuralCausalModel
 
 COMMAND = "counterfactuals"
-USUAL_PARENTS = ("scanner", "sex", "pleural_effusion")
+USUAL_PARENTS = ("scanner", "sex", "age", "pleural_effusion")
+KNOWN_ENOUGH = 0.9
+"""A parent that fewer records know is not taken unasked: the others would be left out."""
 
 
 def run_train(options: CounterfactualTrainOptions) -> Path | None:
@@ -80,7 +82,7 @@ def resolved(config: CounterfactualConfig, data: PreparedDataset) -> Counterfact
 
 
 def known_parents(data: PreparedDataset) -> tuple[str, ...]:
-    """Those of the usual parents that the dataset knows, with two values or more.
+    """Those of the usual parents that nearly all records know, and with two values or more.
 
     Raises:
         DataError: none.
@@ -88,12 +90,13 @@ def known_parents(data: PreparedDataset) -> tuple[str, ...]:
     found = []
     for name in USUAL_PARENTS:
         if name in data.records:
-            values = {value for value in data.records[name] if not is_missing(value)}
-            found += [name] if len(values) > 1 else []
+            values = [value for value in data.records[name] if not is_missing(value)]
+            if len(values) >= KNOWN_ENOUGH * len(data) and len(set(values)) > 1:
+                found.append(name)
     if not found:
         raise DataError(
-            f"{data.path}: none of {', '.join(USUAL_PARENTS)} has two values; name the columns to intervene on with "
-            f"--parents; there are: {', '.join(data.records.columns)}"
+            f"{data.path}: none of {', '.join(USUAL_PARENTS)} is known of nearly all records and has two values; name "
+            f"the columns to intervene on with --parents; there are: {', '.join(data.records.columns)}"
         )
     return tuple(found)
 
@@ -116,6 +119,8 @@ def rows_and_parents(config: CounterfactualConfig, data: PreparedDataset) -> tup
     parents, known = fit_parents(data.records.iloc[rows], config.parents, missing=config.missing)
     if not known.all():
         print(f"{int((~known).sum())} of {len(rows)} records have an unknown parent and are left out (--missing)")
+    if smooth := [name for name in config.balance if parents[name].kind == CONTINUOUS]:
+        raise ConfigError(f"--balance {' '.join(smooth)}: has no groups to balance; name parents with a few values")
     rows = np.asarray(rows)[known].tolist()
     return rows, fit_scm(data.records.iloc[rows], parents, config.edges)
 

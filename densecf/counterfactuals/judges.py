@@ -9,20 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
 from torch import nn
 
 from densecf.counterfactuals.short_training import ShortTraining
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import CheckpointError
-from densecf.files import write_bytes_atomic
+from densecf.models.weights import read_weights, save_tensors
 
 
 def save_judge(network: nn.Module, path: str | Path, kind: str, meta: dict[str, Any]) -> None:
     """Write a network's tensors and what describes it, as safetensors."""
-    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    write_bytes_atomic(path, to_bytes(tensors, metadata={"densecf": json.dumps({"format": kind, **meta})}))
+    save_tensors(network.state_dict(), Path(path), {"kind": kind, **meta})
 
 
 def load_judge(
@@ -33,15 +30,8 @@ def load_judge(
     Raises:
         CheckpointError: the file is missing, damaged, or of another kind.
     """
-    try:
-        with safe_open(Path(path), framework="pt") as file:
-            meta = json.loads((file.metadata() or {}).get("densecf", "null"))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: there is no such file") from None
-    except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(meta, dict) or meta.get("format") != kind:
+    tensors, meta = read_weights(path)
+    if meta.get("kind") != kind:
         raise CheckpointError(f"{path}: not what {kind} names; it says {meta!r}")
     try:
         network = build(meta)
