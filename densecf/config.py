@@ -225,9 +225,6 @@ class CounterfactualConfig:
     adversary: Annotated[float, Ge(0)] = 0.0
     """Weight, in nats an image, of an adversary that reads the parents off the latents; for what the covariance
     does not see, such as fluid that is here in one image and there in another."""
-    minimality: Annotated[float, Ge(0)] = 0.0
-    """Weight of how much the reconstruction changes with one parent (mean absolute, images in [-1, 1]): what need
-    not change should stay."""
     faithfulness: Annotated[float, Ge(0)] = 0.0
     """Weight of a predictor's verdict on counterfactuals, soft for the parents that were not changed; for
     fine-tuning with --init-from."""

@@ -10,8 +10,10 @@ import numpy as np
 
 from densecf import runs
 from densecf.commands.datasets import choose_rows, open_dataset
+from densecf.commands.models import COMMAND
 from densecf.commands.options import CounterfactualTrainOptions
-from densecf.config import PHANTOM, CounterfactualConfig, to_dict
+from densecf.commands.training_run import train_in_run
+from densecf.config import PHANTOM, CounterfactualConfig
 from densecf.counterfactuals.holdout import held_out
 from densecf.counterfactuals.parents import CONTINUOUS, fit_parents
 from densecf.data.prepared import PreparedDataset
@@ -21,7 +23,6 @@ from densecf.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from densecf.counterfactuals.scm import StructuralCausalModel
 
-COMMAND = "counterfactuals"
 USUAL_PARENTS = ("scanner", "sex", "age", "pleural_effusion")
 KNOWN_ENOUGH = 0.9
 """A parent that fewer records know is not taken unasked: the others would be left out."""
@@ -31,25 +32,28 @@ def run_train(options: CounterfactualTrainOptions) -> Path | None:
     """Trains, or continues to, and returns the run folder; None in all processes but the first."""
     from densecf.counterfactuals.response import complaint
     from densecf.counterfactuals.training import train_counterfactuals
-    from densecf.training.loop import CHECKPOINT
 
     config, progress = options.config, not options.run.quiet
+    joined = runs.join_run(options.run.out) if runs.process_rank() > 0 else None
     data = open_dataset(config.data, progress=progress)
     config = resolved(config, data)
     rows, scm = rows_and_parents(config, data)
-    if runs.process_rank() > 0:
-        train_counterfactuals(config, data, rows, scm, runs.join_run(options.run.out), resume=options.run.resume)
+    if joined is not None:
+        train_counterfactuals(config, data, rows, scm, joined, resume=options.run.resume)
         return None
-    out = _own_run(options, config, data)
-    with runs.working_in(out):
-        if options.run.resume and runs.is_finished(out):
-            print(f"Already finished: {out}")
-            return out
-        runs.announce_run(out)
-        print(f"Learning what {'; '.join(p.describe() for p in scm.parents.entries)} do to {len(rows)} images")
-        facts = train_counterfactuals(config, data, rows, scm, out, resume=options.run.resume, progress=progress)
-        runs.finish_run(out, COMMAND, **facts)
-        (out / CHECKPOINT).unlink(missing_ok=True)
+    out, facts = train_in_run(
+        COMMAND,
+        "hvae",
+        options.run,
+        config,
+        data,
+        opening=f"Learning what {'; '.join(p.describe() for p in scm.parents.entries)} do to {len(rows)} images",
+        train=lambda run: train_counterfactuals(
+            config, data, rows, scm, run, resume=options.run.resume, progress=progress
+        ),
+    )
+    if facts is None:
+        return out
     moved = ", ".join(f"{name} {shift:.0%}" for name, shift in facts["response"].items())
     print(f"{facts['steps']} steps; counterfactuals carry the mean image so far to the other group's: {moved or '-'}")
     if warning := complaint(facts["response"]):
@@ -123,19 +127,3 @@ def rows_and_parents(config: CounterfactualConfig, data: PreparedDataset) -> tup
         raise ConfigError(f"--balance {' '.join(smooth)}: has no groups to balance; name parents with a few values")
     rows = np.asarray(rows)[known].tolist()
     return rows, fit_scm(data.records.iloc[rows], parents, config.edges)
-
-
-def _own_run(options: CounterfactualTrainOptions, config: CounterfactualConfig, data: PreparedDataset) -> Path:
-    """The folder this process writes to: a new one, or the one it resumes."""
-    if options.run.resume:
-        out = runs.unfinished_run(COMMAND, options.run.out)
-        runs.check_unchanged(out, dataset_checksum=data.checksum)
-        return out
-    return runs.start_run(
-        COMMAND,
-        options.run.name or "hvae",
-        to_dict(config),
-        out=options.run.out,
-        overwrite=options.run.overwrite,
-        provenance={"dataset": str(data.path.resolve()), "dataset_checksum": data.checksum},
-    )

@@ -9,10 +9,10 @@ from densecf import runs
 from densecf.commands.datasets import choose_rows, open_dataset, with_masks
 from densecf.commands.models import with_counterfactuals
 from densecf.commands.options import PretrainOptions
-from densecf.config import PHANTOM, PretrainConfig, to_dict
+from densecf.commands.training_run import train_in_run
+from densecf.config import PHANTOM, PretrainConfig
 from densecf.data.prepared import PreparedDataset
 from densecf.methods import METHODS
-from densecf.training.loop import CHECKPOINT
 
 
 def run_pretrain(options: PretrainOptions) -> Path | None:
@@ -27,16 +27,17 @@ def run_pretrain(options: PretrainOptions) -> Path | None:
     if joined is not None:
         pretrain(config, data, rows, joined, resume=options.run.resume)
         return None
-    out = _own_run(options, config, data)
-    with runs.working_in(out):
-        if options.run.resume and runs.is_finished(out):
-            print(f"Already finished: {out}")
-            return out
-        runs.announce_run(out)
-        print(f"Pretraining {config.method} on {len(rows)} images of {data.path}")
-        facts = pretrain(config, data, rows, out, resume=options.run.resume, progress=progress)
-        runs.finish_run(out, "pretrain", **facts)
-        (out / CHECKPOINT).unlink(missing_ok=True)
+    out, facts = train_in_run(
+        "pretrain",
+        config.method,
+        options.run,
+        config,
+        data,
+        opening=f"Pretraining {config.method} on {len(rows)} images of {data.path}",
+        train=lambda run: pretrain(config, data, rows, run, resume=options.run.resume, progress=progress),
+    )
+    if facts is None:
+        return out
     print(f"{facts['steps']} steps over {facts['views']} views an image (counterfactuals: {facts['counterfactuals']})")
     print(f"Run: {out}")
     return out
@@ -61,19 +62,3 @@ def rows_for(config: PretrainConfig, data: PreparedDataset) -> list[int]:
         missing = len(rows) - len(labelled)
         print(f"{missing} of {len(rows)} records have no mask and are left out: {config.method} needs masks")
     return labelled
-
-
-def _own_run(options: PretrainOptions, config: PretrainConfig, data: PreparedDataset) -> Path:
-    """The folder this process writes to: a new one, or the one it resumes."""
-    if options.run.resume:
-        out = runs.unfinished_run("pretrain", options.run.out)
-        runs.check_unchanged(out, dataset_checksum=data.checksum)
-        return out
-    return runs.start_run(
-        "pretrain",
-        options.run.name or config.method,
-        to_dict(config),
-        out=options.run.out,
-        overwrite=options.run.overwrite,
-        provenance={"dataset": str(data.path.resolve()), "dataset_checksum": data.checksum},
-    )

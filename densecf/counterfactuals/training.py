@@ -239,23 +239,17 @@ class CounterfactualTraining(TrainingModule):
             ripe = min(1.0, index / (0.2 * self.updates * self.trainer.accumulate_grad_batches))
             terms["adversary"] = self.adversary(found.latents, parents, ripe * self.config.adversary / pixels)
             loss = loss + terms["adversary"]
-        drawn = torch.Generator().manual_seed((self.config.seed << 32) + index)
-        if self.config.minimality:
-            changed, _ = random_intervention(parents, self.scm.parents, drawn)
-            # Only the decoder is to keep still: through the latents, the encoder would learn to tell the parents.
-            answer = self.network.decode([z.detach() for z in found.latents], changed)
-            terms["change"] = (answer.mean - found.mean.detach()).abs().mean()
-            loss = loss + self.config.minimality * terms["change"]
         if self.predictor is not None:
-            terms["disagreement"] = self._disagreement(images, parents, found, drawn)
+            terms["disagreement"] = self._disagreement(images, parents, found, index)
             loss = loss + self.config.faithfulness * terms["disagreement"]
         if index % LOG_EVERY == 0:
             check_finite(loss.detach(), index)
             report(self, index, {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}})
         return loss
 
-    def _disagreement(self, images: Tensor, parents: Tensor, found: Decoded, drawn: torch.Generator) -> Tensor:
+    def _disagreement(self, images: Tensor, parents: Tensor, found: Decoded, index: int) -> Tensor:
         assert self.predictor is not None
+        drawn = torch.Generator().manual_seed((self.config.seed << 32) + index)
         changed, name = random_intervention(parents, self.scm.parents, drawn)
         answer = self.network.decode(found.latents, changed)
         noise = (images - found.mean.clamp(-1, 1)) / found.scale

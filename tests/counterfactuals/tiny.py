@@ -22,7 +22,6 @@ CONFIG = CounterfactualConfig(
     batch_size=6,
     accumulate=2,
     adversary=10.0,
-    minimality=0.3,
     samples_every=1.0,
     network=NETWORK,
     optim=OptimConfig(lr=1e-3, warmup=0.0, betas=(0.9, 0.99), clip=350.0),
