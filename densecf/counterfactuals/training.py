@@ -251,8 +251,9 @@ class CounterfactualTraining(TrainingModule):
         assert self.predictor is not None
         drawn = torch.Generator().manual_seed((self.config.seed << 32) + index)
         changed, name = random_intervention(parents, self.scm.parents, drawn)
-        answer = self.network.decode(found.latents, changed)
-        noise = (images - found.mean.clamp(-1, 1)) / found.scale
+        # Only the decoder listens: through the latents, the encoder would learn to please the predictor.
+        answer = self.network.decode([z.detach() for z in found.latents], changed)
+        noise = ((images - found.mean.clamp(-1, 1)) / found.scale).detach()
         counterfactuals = (answer.mean.clamp(-1, 1) + answer.scale * noise).clamp(-1, 1)
         return verdict(self.predictor, (images + 1) / 2, (counterfactuals + 1) / 2, changed, self.scm.parents, name)
 

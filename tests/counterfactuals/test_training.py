@@ -16,6 +16,7 @@ from densecf.counterfactuals.hvae.distributions import discretised_gaussian_nll
 from densecf.counterfactuals.hvae.network import HVAE
 from densecf.counterfactuals.independence import dependence
 from densecf.counterfactuals.parents import fit_parents
+from densecf.counterfactuals.predictors import ParentPredictor
 from densecf.counterfactuals.scm import StructuralCausalModel
 from densecf.counterfactuals.training import CounterfactualTraining, ParentDataset, draw_weights
 from densecf.data.prepared import PreparedDataset
@@ -61,6 +62,21 @@ def test_the_loss_is_the_bound_and_its_penalties(data, scm):
         < 5
         < max(float(block.mean()) for block in found.kl.detach().T)
     )
+
+
+def test_only_the_decoder_listens_to_the_predictor(data, scm):
+    predictor = ParentPredictor(scm.parents).eval().requires_grad_(False)
+    batch = default_collate([ParentDataset(data, scm)[0, row] for row in range(6)])
+    gradients = []
+    for weight in (0.0, 5.0):
+        module = module_of(replace(CONFIG, adversary=0.0, faithfulness=weight), scm)
+        module.predictor = predictor if weight else None
+        module.training_step(batch, 1).backward()
+        gradients.append({name: p.grad for name, p in module.network.named_parameters()})
+    plain, taught = gradients
+    changed = {name for name in plain if not torch.allclose(plain[name], taught[name], atol=1e-6)}
+    assert any(name.startswith("decoder.head") for name in changed)
+    assert not any(name.startswith("encoder") or ".posterior." in name for name in changed)
 
 
 def test_the_same_step_draws_the_same_noise_and_another_step_another(data, scm):
