@@ -104,8 +104,9 @@ def one_by_one(network: HVAE, images: Tensor, own: Tensor, targets: Tensor) -> T
     answers = []
     for target in targets:
         latents = network.abduct(images, own).latents
-        noise = images - network.decode(latents, own).mean.clamp(-1, 1)
-        answers.append((network.decode(latents, target).mean.clamp(-1, 1) + noise).clamp(-1, 1))
+        before, after = network.decode(latents, own), network.decode(latents, target)
+        noise = (images - before.mean.clamp(-1, 1)) / before.scale
+        answers.append((after.mean.clamp(-1, 1) + after.scale * noise).clamp(-1, 1))
     return torch.stack(answers)
 
 
