@@ -13,7 +13,7 @@ import pandas as pd
 from densecf import runs
 from densecf.commands.datasets import choose_rows, open_dataset
 from densecf.commands.finetune import data_of
-from densecf.commands.models import find_model
+from densecf.commands.models import embedded_model, find_model
 from densecf.commands.options import CounterfactualEvaluateOptions
 from densecf.config import PHANTOM, to_dict
 from densecf.counterfactuals.generation import default_interventions, unknown_parents
@@ -134,10 +134,11 @@ def _subjects(
     from densecf.counterfactuals.examination import FromGenerator
     from densecf.counterfactuals.generator import load_generator
 
-    weights = list(
-        dict.fromkeys(find_model(which, PHANTOM if options.data == "auto" else options.data) for which in options.run)
-    )
-    data = open_dataset(options.data if options.data != "auto" else data_of(weights[0]), progress=not options.quiet)
+    where = options.data
+    weights = list(dict.fromkeys(find_model(which, PHANTOM if where == "auto" else where) for which in options.run))
+    if where == "auto":
+        where = PHANTOM if weights[0] == embedded_model() else data_of(weights[0])
+    data = open_dataset(where, progress=not options.quiet)
     names = [path.parent.name if runs.is_run(path.parent) else path.stem for path in weights]
     if len(set(names)) < len(names):
         names = [f"{name}-{number}" for number, name in enumerate(names, start=1)]
@@ -176,7 +177,7 @@ def kept_back(data: PreparedDataset, weights: Path) -> np.ndarray:
         patients = set(pd.read_csv(seen, dtype=str)["patient_id"])
         held &= ~data.records["patient_id"].astype(str).isin(patients).to_numpy()
     else:
-        print(f"Note: {run} does not say which patients it learnt from; those held out by default are taken")
+        print(f"Note: {weights.name} does not say which patients it learnt from; those held out by default are taken")
     return held
 
 

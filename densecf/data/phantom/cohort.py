@@ -61,9 +61,10 @@ def _visits(count: int, seed: int) -> list[int]:
 
 def _row(seed: int, patient: int, image: int, split: str) -> dict[str, object]:
     parents, noise = draw_parents(seed, patient, image), draw_noise(seed, patient, image)
+    population = f"phantom{seed or ''}"  # patients of two seeds are never taken for one another
     return {
-        "image": f"phantom-{image:06d}",
-        "patient_id": f"phantom-patient-{patient:06d}",
+        "image": f"{population}-{image:06d}",
+        "patient_id": f"{population}-patient-{patient:06d}",
         "scanner": parents.scanner,
         "sex": parents.sex,
         "age": parents.age,
