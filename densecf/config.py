@@ -190,9 +190,8 @@ class CounterfactualConfig:
     data: str = PHANTOM
     """A prepared dataset (densecf data prepare ...), or phantom: the embedded one."""
     parents: tuple[str, ...] = ()
-    """Columns of the records that the image depends on, e.g. scanner sex; without it: those of scanner, sex, age
-    and pleural_effusion that the dataset knows. A cause of another parent belongs to them (age, of effusion): what it
-    does to the image is taken for the other's effect otherwise."""
+    """Columns of the records that the image depends on, e.g. scanner sex age; without it: those of scanner, sex
+    and pleural_effusion that nearly all records know."""
     edges: tuple[str, ...] = ()
     """Causes among the parents, e.g. "age->pleural_effusion": a changed cause then changes its effects too."""
     missing: Literal["drop", "category"] = "drop"

@@ -23,7 +23,7 @@ from densecf.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from densecf.counterfactuals.scm import StructuralCausalModel
 
-USUAL_PARENTS = ("scanner", "sex", "age", "pleural_effusion")
+USUAL_PARENTS = ("scanner", "sex", "pleural_effusion")
 KNOWN_ENOUGH = 0.9
 """A parent that fewer records know is not taken unasked: the others would be left out."""
 

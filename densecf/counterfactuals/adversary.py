@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from densecf.counterfactuals.hvae.network import Decoder, DecoderBlock
-from densecf.counterfactuals.parents import BINARY, CONTINUOUS, Parents
+from densecf.counterfactuals.parents import CATEGORICAL, Parents
 
 _MOST = 8
 """Larger maps of latents are averaged to this size: the adversary looks for what an image as a whole tells."""
@@ -46,7 +46,8 @@ class Adversary(nn.Module):
         self.guess = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, parents.width))
 
     def forward(self, latents: Sequence[Tensor], parents: Tensor, weight: float) -> Tensor:
-        """The adversary's loss, summed over the parents: nats of a discrete one, half squared error of a continuous.
+        """The adversary's loss in nats, summed over the parents; of a continuous one it guesses whether it is above the
+        mean (a squared error has no bound, and fooling it becomes an aim in itself).
 
         Args:
             latents: (B, C, H, W) each, with gradients.
@@ -60,12 +61,10 @@ class Adversary(nn.Module):
         for parent in self.parents.entries:
             columns = self.parents.columns(parent.name)
             found, wanted = guess[:, columns], parents[:, columns].float()
-            if parent.kind == CONTINUOUS:
-                total = total + 0.5 * (found - wanted).square().mean()
-            elif parent.kind == BINARY:
-                total = total + F.binary_cross_entropy_with_logits(found, (wanted + 1) / 2)
-            else:
+            if parent.kind == CATEGORICAL:
                 total = total + F.cross_entropy(found, wanted)
+            else:  # binary ones are written -1 and +1
+                total = total + F.binary_cross_entropy_with_logits(found, (wanted > 0).float())
         return total
 
 

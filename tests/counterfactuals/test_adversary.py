@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -67,6 +68,16 @@ def test_the_gradient_of_the_latents_is_reversed_and_weighted():
         before = adversary(latents, parents, 1.0)
         after = adversary([latents[0] - step, *latents[1:]], parents, 1.0)
     assert after > before  # going down the reversed gradient makes the adversary worse
+
+
+def test_chance_is_the_entropy_of_the_parents():
+    adversary = Adversary(HVAE(NETWORK, 5).decoder, PARENTS)
+    with torch.no_grad():
+        for parameter in adversary.guess[2].parameters():
+            parameter.zero_()
+    generator = torch.Generator().manual_seed(0)
+    loss = float(adversary(latents_of(8, generator), encoded(8, generator), 1.0))
+    assert loss == pytest.approx(np.log(3) + np.log(2) + np.log(2))
 
 
 @pytest.mark.parametrize("size", [1, 4])
