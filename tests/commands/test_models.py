@@ -77,8 +77,8 @@ def test_its_command_at_reduced_length_makes_a_model_that_answers_alike(run_dens
     # docs/counterfactuals.md says how the weights were made; this is the same command on a tenth of the images.
     run_densecf(tmp_path, "data", "prepare", "phantom", "--images", 300, "--seed", 1, "--out", "population", "--quiet")
     parents = ("scanner", "sex", "pleural_effusion")
-    run_densecf(tmp_path, "counterfactuals", "train", "--data", "population", "--parents", *parents,
-                "--epochs", 12, "--samples-every", 0, "--name", "short", "--quiet")  # fmt: skip
+    run_densecf(tmp_path, "counterfactuals", "train", "--data", "population", "--preset", "embedded",
+                "--parents", *parents, "--epochs", 12, "--samples-every", 0, "--name", "short", "--quiet")  # fmt: skip
     short, shipped = (
         load_generator(path) for path in (tmp_path / "runs" / "counterfactuals" / "short", embedded_model())
     )
