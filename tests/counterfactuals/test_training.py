@@ -118,7 +118,8 @@ def train(run_densecf, folder, phantom, *extra, code=0):
 
 
 def test_a_run_is_complete_and_held_out_patients_stay_out(phantom, run_densecf, tmp_path):
-    done = train(run_densecf, tmp_path, phantom, "--epochs", 2, "--samples-every", 1, "--holdout", 0.3)
+    done = train(run_densecf, tmp_path, phantom, "--epochs", 2, "--samples-every", 1, "--holdout", 0.3,
+                 "--adversary", 10)  # fmt: skip
     run = tmp_path / "runs" / "counterfactuals" / "hvae"
     assert {p.name for p in run.iterdir()} >= {"weights.safetensors", "config.yaml", "provenance.json", "records.csv"}
     assert "hardly answer" in done.stdout  # two epochs teach nothing, and it says so
