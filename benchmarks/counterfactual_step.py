@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import default_collate
 
 from benchmarks.step import STEPS, WARMUP, Times
-from densecf.config import COUNTERFACTUAL_PRESETS, CounterfactualConfig, HardwareConfig
+from densecf.config import CounterfactualConfig, HardwareConfig
 from densecf.counterfactuals.hvae.distributions import discretised_gaussian_nll
 from densecf.counterfactuals.hvae.network import HVAE
 from densecf.counterfactuals.independence import dependence
@@ -27,6 +27,7 @@ from densecf.counterfactuals.scm import StructuralCausalModel
 from densecf.counterfactuals.training import CounterfactualTraining, ParentDataset
 from densecf.data.prepare import prepare
 from densecf.data.readers.phantom import PhantomSource
+from densecf.presets import COUNTERFACTUAL_PRESETS
 from densecf.training.loop import fit
 from densecf.training.sampler import StepPlan
 

@@ -30,7 +30,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from densecf.config import COUNTERFACTUAL_PRESETS, HVAEConfig
+from densecf.config import HVAEConfig
 from densecf.counterfactuals.generation import PAPER, generate
 from densecf.counterfactuals.generator import HVAEGenerator
 from densecf.counterfactuals.hvae.network import HVAE
@@ -40,6 +40,7 @@ from densecf.counterfactuals.scm import StructuralCausalModel
 from densecf.data.prepare import prepare
 from densecf.data.prepared import PreparedDataset
 from densecf.data.sources import Sample
+from densecf.presets import COUNTERFACTUAL_PRESETS
 
 SCM = StructuralCausalModel(
     Parents(

@@ -5,17 +5,10 @@ import dataclasses
 import pytest
 import yaml
 
-from densecf.config import (
-    FINETUNE_PRESETS,
-    PRETRAIN_PRESETS,
-    FinetuneConfig,
-    PretrainConfig,
-    from_dict,
-    load_yaml,
-    to_dict,
-)
+from densecf.config import FinetuneConfig, PretrainConfig, from_dict, load_yaml, to_dict
 from densecf.errors import ConfigError
 from densecf.methods import METHODS
+from densecf.presets import FINETUNE_PRESETS, PRETRAIN_PRESETS
 
 
 @pytest.mark.parametrize(

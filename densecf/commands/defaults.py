@@ -8,20 +8,10 @@ from typing import Any
 
 from densecf import runs
 from densecf.commands.options import CounterfactualRunOptions, RunOptions
-from densecf.config import (
-    COUNTERFACTUAL_PRESETS,
-    FINETUNE_PRESETS,
-    PHANTOM,
-    PRETRAIN_PRESETS,
-    CounterfactualConfig,
-    FinetuneConfig,
-    PretrainConfig,
-    from_dict,
-    load_yaml,
-    to_dict,
-)
+from densecf.config import PHANTOM, CounterfactualConfig, FinetuneConfig, PretrainConfig, from_dict, load_yaml, to_dict
 from densecf.data.layout import read_meta
 from densecf.errors import ConfigError
+from densecf.presets import COUNTERFACTUAL_PRESETS, FINETUNE_PRESETS, PRETRAIN_PRESETS
 
 _TRAININGS: dict[str, tuple[type, dict[str, Any], str]] = {  # config, presets, the runs' folder
     "pretrain": (PretrainConfig, PRETRAIN_PRESETS, "pretrain"),

@@ -10,10 +10,11 @@ import pandas as pd
 from densecf import runs
 from densecf.commands.datasets import choose_rows, open_dataset, with_masks
 from densecf.commands.options import FinetuneOptions
-from densecf.config import FINETUNE_PRESETS, PHANTOM, FinetuneConfig, to_dict
+from densecf.config import PHANTOM, FinetuneConfig, to_dict
 from densecf.data.splits import Folds, check_no_leak, make_folds
 from densecf.errors import ConfigError
 from densecf.files import sha256_of_file
+from densecf.presets import FINETUNE_PRESETS
 
 FOLDS = "folds.json"
 RECORDS = "records.csv"

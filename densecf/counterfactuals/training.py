@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -292,8 +291,3 @@ class CounterfactualTraining(TrainingModule):
     def on_fit_start(self) -> None:
         if self.predictor is not None:
             self.predictor.to(self.device).eval()
-
-
-def known_rows(rows: Sequence[int], known: np.ndarray) -> list[int]:
-    """The rows whose parents are all known."""
-    return [row for row, keep in zip(rows, known, strict=True) if keep]

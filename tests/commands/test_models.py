@@ -7,12 +7,13 @@ import pytest
 
 from densecf import runs
 from densecf.commands.models import embedded_model, find_model, with_counterfactuals
-from densecf.config import COUNTERFACTUAL_PRESETS, PHANTOM, PretrainConfig, to_dict
+from densecf.config import PHANTOM, PretrainConfig, to_dict
 from densecf.counterfactuals.generator import load_generator
 from densecf.counterfactuals.response import response
 from densecf.data import phantom as phantom_model
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import ConfigError
+from densecf.presets import COUNTERFACTUAL_PRESETS
 
 
 @pytest.fixture

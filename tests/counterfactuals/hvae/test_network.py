@@ -3,28 +3,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from densecf.config import COUNTERFACTUAL_PRESETS, HVAEConfig
 from densecf.counterfactuals.hvae.network import HVAE
+from densecf.presets import COUNTERFACTUAL_PRESETS
+from tests.counterfactuals.tiny import NETWORK, spread_out
 
-TINY = HVAEConfig(
-    encoder="16b1d2,8b1d2,4b1d4,1b1",
-    decoder="1b1,4b2,8b1,16b1",
-    widths=(8, 8, 16, 16),
-    latents=(4, 3, 2, 1),
-    max_latent_size=8,
-    patch=2,
-    dropout=0.0,
-)
+TINY = replace(NETWORK, prior="conditional")
 PRIORS = ("conditional", "exogenous", "standard")
-
-
-def spread_out(network: HVAE) -> HVAE:
-    """Random weights everywhere: the layers that start at zero would hide mistakes."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return network.eval()
 
 
 def latent_count(network: HVAE) -> int:
