@@ -121,7 +121,7 @@ class PretrainConfig:
     views of the real image only; auto: the only source besides truth; on the phantom those of the HVAE that comes
     with densecf, made on first use."""
     where: str = ""
-    """Records to pretrain on, e.g. scanner=A,age>=18; without it: the pretraining split."""
+    """Records to pretrain on, e.g. scanner=A,age>=18; without it: the training split."""
     exclude: str = ""
     """Records to leave out, with all other images of the same patients, e.g. source=montgomery."""
     init_from: str = ""
@@ -197,7 +197,7 @@ class CounterfactualConfig:
     missing: Literal["drop", "category"] = "drop"
     """Records with an unknown parent are left out, or unknown becomes a value of its own."""
     where: str = ""
-    """Records to train on, e.g. view=PA; without it: the pretraining split."""
+    """Records to train on, e.g. view=PA; without it: the training split."""
     exclude: str = ""
     """Records to leave out, with all other images of the same patients."""
     holdout: Annotated[float, Interval(ge=0, lt=1)] = 0.1

@@ -234,7 +234,7 @@ def test_refusals(workshop, phantom, run_densecf, tmp_path):
         assert words in run_densecf(cwd, *arguments, code=2).stderr
 
     # A patient that was pretrained on cannot be tested on.
-    refused(*finetune_arguments(phantom, "--where", "split=pretrain"), words="also pretrained on")
+    refused(*finetune_arguments(phantom, "--where", "split=train"), words="also pretrained on")
     # Resuming does not change what is trained.
     refused("pretrain", "--resume", "--out", "runs/pretrain/s-mvd-cl", "--epochs", 9, words="--epochs cannot change")
     # Runs are not overwritten by accident.

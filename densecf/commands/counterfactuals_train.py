@@ -115,7 +115,7 @@ def rows_and_parents(config: CounterfactualConfig, data: PreparedDataset) -> tup
 
     if unknown := [name for name in config.balance if name not in config.parents]:
         raise ConfigError(f"--balance {' '.join(unknown)}: not among the parents {', '.join(config.parents)}")
-    chosen = choose_rows(data, where=config.where, split="pretrain", exclude=config.exclude)
+    chosen = choose_rows(data, where=config.where, split="train", exclude=config.exclude)
     kept_back = held_out(data.records, share=config.holdout, seed=config.seed)
     rows = [row for row in chosen if not kept_back[row]]
     if not rows:

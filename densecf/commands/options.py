@@ -65,7 +65,7 @@ class PrepareTableOptions:
 
     table: Path
     """CSV with columns image and patient_id; optional: mask or <class>_mask columns, scanner, sex, age, view,
-    pleural_effusion, split (pretrain or manual), mask_kind; all others are kept."""
+    pleural_effusion, split (train, val, test or manual), mask_kind; all others are kept."""
     out: Path
     """Folder of the prepared dataset."""
     root: Path | None = None
@@ -96,7 +96,7 @@ class PreparePhantomOptions:
     out: Path = Path("data/phantom")
     """Folder of the prepared dataset."""
     images: Count = 1000
-    """Images in the pretraining split; the manual split has 70."""
+    """Images in the training split; the manual split has 70."""
     size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 64
     """Side of the prepared images; a multiple of 32."""
     seed: NonNegative = 0

@@ -39,7 +39,7 @@ def prepare_table(options: PrepareTableOptions) -> PreparedDataset:
         skip_bad=options.skip_bad,
         progress=not options.quiet,
     )
-    for split in ("pretrain", "manual"):
+    for split in ("train", "manual"):
         if split not in set(data.records["split"]):
             print(f"Note: no record is in the split {split!r}; --manual, or a split column, decides")
     dropped = len(source.records) - len(data)

@@ -54,7 +54,7 @@ def resolved(config: PretrainConfig, data: PreparedDataset) -> PretrainConfig:
 
 def rows_for(config: PretrainConfig, data: PreparedDataset) -> list[int]:
     """The records to pretrain on: as asked, and with masks where the method needs them."""
-    rows = choose_rows(data, where=config.where, split="pretrain", exclude=config.exclude)
+    rows = choose_rows(data, where=config.where, split="train", exclude=config.exclude)
     if not METHODS[config.method].needs_masks:
         return rows
     labelled = with_masks(data, rows)

@@ -21,7 +21,7 @@ import numpy as np
 from densecf.errors import DataError, DensecfError
 from densecf.files import read_json
 
-FORMAT = 1
+FORMAT = 2
 IMAGE_DTYPE, MASK_DTYPE, AFFINE_DTYPE = "<u2", "|u1", "<f8"
 WHITE = 65535
 NO_MASK = 255

@@ -7,7 +7,7 @@ import pandas as pd
 def assign_split(
     records: pd.DataFrame, chosen: pd.Series | None = None, fraction: float = 0.2, seed: int = 0
 ) -> pd.Series:
-    """Divide records by patient into "pretrain" and "manual" (for fine-tuning).
+    """Divide records by patient into "train" and "manual" (for fine-tuning).
 
     Args:
         records: the table.
@@ -18,7 +18,7 @@ def assign_split(
         seed: decides the draw.
 
     Returns:
-        (n,) text Series "pretrain" or "manual".
+        (n,) text Series "train" or "manual".
     """
     if chosen is None:
         kinds = records["mask_kind"]
@@ -27,7 +27,7 @@ def assign_split(
         manual = set(order[: max(1, round(fraction * len(order)))])
     else:
         manual = set(records["patient_id"][chosen])
-    return pd.Series(np.where(records["patient_id"].isin(manual), "manual", "pretrain"), records.index, dtype="str")
+    return pd.Series(np.where(records["patient_id"].isin(manual), "manual", "train"), records.index, dtype="str")
 
 
 def patient_order(records: pd.DataFrame, seed: int) -> list[str]:

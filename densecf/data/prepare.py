@@ -97,7 +97,7 @@ def prepare(
 def _complete(source: Source) -> pd.DataFrame:
     records = validate(source.records, where="the source's records")
     if "split" not in records:
-        records["split"] = pd.Series(["pretrain"] * len(records), dtype="str")
+        records["split"] = pd.Series(["train"] * len(records), dtype="str")
     return records
 
 

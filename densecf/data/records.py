@@ -8,7 +8,7 @@
 | age | float | years, NaN unknown |
 | sex | text | "M", "F" or "" |
 | scanner, view | text | "" unknown |
-| split | text | "pretrain" or "manual" (for fine-tuning) |
+| split | text | "train", "val", "test", or "manual" (hand-drawn masks, for fine-tuning in folds) |
 | mask_kind | text | "manual", "silver" or "" for no mask |
 | mask_quality | float | larger is better, NaN unknown |
 | pixel_spacing | float | millimetres per pixel, NaN unknown |
@@ -27,7 +27,7 @@ from densecf.data.csv_table import read_csv_table
 from densecf.data.problems import Problems, listing
 from densecf.errors import DataError, LeakError
 
-SPLITS = ("pretrain", "manual")
+SPLITS = ("train", "val", "test", "manual")
 MASK_KINDS = ("", "silver", "manual")
 _MISSING = {"", "nan", "na", "n/a", "none", "null", "<na>", "unknown"}
 _TRUTH = {"1": 1.0, "true": 1.0, "yes": 1.0, "0": 0.0, "false": 0.0, "no": 0.0}
@@ -55,7 +55,7 @@ def validate(frame: pd.DataFrame, lines: Sequence[int] | None = None, where: str
     Raises:
         DataError: a required column is missing, or rows are bad: all of them are listed, each with its
             line and what was expected.
-        LeakError: a patient has rows in both splits.
+        LeakError: a patient has rows in several splits.
     """
     missing = [name for name in ("image", "patient_id") if name not in frame]
     if missing:
@@ -104,11 +104,11 @@ def _find_duplicates(images: pd.Series, places: Sequence[str], problems: Problem
 
 
 def _check_split(records: pd.DataFrame, where: str) -> None:
-    in_both = records.groupby("patient_id")["split"].nunique()
-    shared = in_both.index[in_both > 1].tolist()
+    splits = records.groupby("patient_id")["split"].nunique()
+    shared = splits.index[splits > 1].tolist()
     if shared:
         raise LeakError(
-            f"{where}: {len(shared):,} patients have rows in both splits: {listing(shared, 5)}. "
+            f"{where}: {len(shared):,} patients have rows in several splits: {listing(shared, 5)}. "
             "Give every patient one value of split, or drop the column to have the split made for you."
         )
 
@@ -144,6 +144,11 @@ def _one_of(options: Sequence[str]) -> Callable[[Any], str]:
     return parse
 
 
+def _split(value: Any) -> str:
+    text = _text(value)
+    return "train" if text == "pretrain" else _one_of(SPLITS)(text)
+
+
 def _number(low: float, high: float = math.inf, low_included: bool = True) -> Callable[[Any], float]:
     def parse(value: Any) -> float:
         if is_missing(value):
@@ -165,7 +170,7 @@ _PARSERS: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "sex": (_sex, "M or F (also male/female) or empty", "str"),
     "scanner": (_text, "text", "str"),
     "view": (_text, "text", "str"),
-    "split": (_one_of(SPLITS), "pretrain or manual", "str"),
+    "split": (_split, "train, val, test or manual", "str"),
     "mask_kind": (_one_of(MASK_KINDS), "manual, silver or empty", "str"),
     "mask_quality": (_number(-math.inf), "a number or empty", "float64"),
     "pixel_spacing": (_number(0, low_included=False), "millimetres above 0 or empty", "float64"),

@@ -21,16 +21,16 @@ def test_the_split_is_the_default(data):
 
 def test_a_condition_chooses_from_all_records(data):
     rows = choose_rows(data, where="pleural_effusion=1", split="manual")
-    assert set(data.records.iloc[rows]["split"]) == {"pretrain", "manual"}
+    assert set(data.records.iloc[rows]["split"]) == {"train", "manual"}
     assert (data.records.iloc[rows]["pleural_effusion"] == 1).all()
 
 
 def test_excluding_takes_whole_patients(data):
-    pretraining = data.records[data.records["split"] == "pretrain"]
+    pretraining = data.records[data.records["split"] == "train"]
     twice = pretraining["patient_id"].value_counts().index[0]
     assert (pretraining["patient_id"] == twice).sum() > 1
     one_image = pretraining.loc[pretraining["patient_id"] == twice, "image"].iloc[0]
-    rows = choose_rows(data, where="", split="pretrain", exclude=f"image={one_image}")
+    rows = choose_rows(data, where="", split="train", exclude=f"image={one_image}")
     assert twice not in set(data.records.iloc[rows]["patient_id"])
 
 

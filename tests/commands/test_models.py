@@ -86,7 +86,7 @@ def test_its_command_at_reduced_length_makes_a_model_that_answers_alike(run_dens
     assert short.network.config == replace(shipped.network.config)
     assert [p.name for p in short.scm.parents.entries] == [p.name for p in shipped.scm.parents.entries]
     data = PreparedDataset.open(tmp_path / "population")
-    rows = [row for row in range(len(data)) if data.records["split"][row] == "pretrain"]
+    rows = [row for row in range(len(data)) if data.records["split"][row] == "train"]
     answers = {name: response(model, data, rows) for name, model in (("short", short), ("shipped", shipped))}
     assert answers["shipped"]["scanner"] > 0.8
     assert answers["short"]["scanner"] > 0.5 * answers["shipped"]["scanner"], answers

@@ -5,7 +5,7 @@ from densecf.counterfactuals.holdout import held_out
 
 
 def records(patients):
-    split = ["manual" if i % 10 == 0 else "pretrain" for i in range(len(patients))]
+    split = ["manual" if i % 10 == 0 else "train" for i in range(len(patients))]
     return pd.DataFrame({"image": [f"i{i}" for i in range(len(patients))], "patient_id": patients, "split": split})
 
 
@@ -21,9 +21,9 @@ def test_the_manual_split_and_a_share_of_the_patients():
 
 def test_a_patient_is_never_divided_and_stays_where_it_was_when_others_come():
     few = records([f"p{i % 50}" for i in range(9)])
-    many = records([f"p{i % 50}" for i in range(200)]).assign(split="pretrain")
+    many = records([f"p{i % 50}" for i in range(200)]).assign(split="train")
     by_patient = many.assign(out=held_out(many, share=0.3)).groupby("patient_id")["out"]
     assert (by_patient.nunique() == 1).all()
     fate = by_patient.first()
-    found = held_out(few.assign(split="pretrain"), share=0.3)
+    found = held_out(few.assign(split="train"), share=0.3)
     assert np.array_equal(found, fate[few["patient_id"]].to_numpy())

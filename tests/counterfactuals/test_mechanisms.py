@@ -146,7 +146,7 @@ def test_noise_belongs_to_the_image_and_the_seed():
 
 def test_effusion_by_age_is_learnt_from_the_phantom():
     records = phantom.cohort(2000)
-    records = records[records["split"] == "pretrain"]  # the manual split is chosen by effusion
+    records = records[records["split"] == "train"]  # the manual split is chosen by effusion
     parents, _ = fit_parents(records, ["age", "pleural_effusion"])
     mechanism = fit_mechanism(records, parents["pleural_effusion"], parents.only(["age"]))
     ages = np.arange(25.0, 91.0, 5.0)

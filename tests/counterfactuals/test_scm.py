@@ -18,7 +18,7 @@ NAMES = ("scanner", "sex", "age", "pleural_effusion")
 @pytest.fixture(scope="module")
 def records():
     table = phantom.cohort(2000)
-    return table[table["split"] == "pretrain"]
+    return table[table["split"] == "train"]
 
 
 @pytest.fixture(scope="module")

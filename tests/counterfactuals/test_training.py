@@ -126,7 +126,7 @@ def test_a_run_is_complete_and_held_out_patients_stay_out(phantom, run_densecf, 
     records, data = pd.read_csv(run / "records.csv"), PreparedDataset.open(phantom)
     manual = set(data.records.loc[data.records["split"] == "manual", "patient_id"])
     assert not set(records["patient_id"]) & manual
-    assert 0 < len(records) < (data.records["split"] == "pretrain").sum()
+    assert 0 < len(records) < (data.records["split"] == "train").sum()
     provenance = json.loads((run / "provenance.json").read_text())
     assert provenance["parents"] == ["scanner", "sex", "pleural_effusion"]
     assert set(provenance["response"]) == set(provenance["parents"])

@@ -64,7 +64,7 @@ def test_parents_the_phantom_does_not_have_are_refused(data, truth):
 def test_masks_are_true_ones_also_where_the_dataset_has_silver_ones(data, truth):
     manual = int(np.flatnonzero(data.records["split"] == "manual")[0])
     np.testing.assert_array_equal(truth.mask(manual), data.mask(manual))
-    silver = np.flatnonzero((data.records["split"] == "pretrain") & (data.records["pleural_effusion"] == 1))
+    silver = np.flatnonzero((data.records["split"] == "train") & (data.records["pleural_effusion"] == 1))
     assert sum((truth.mask(int(row)) > 0).sum() for row in silver) > sum((data.mask(row) > 0).sum() for row in silver)
 
 

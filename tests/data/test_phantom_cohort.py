@@ -18,16 +18,16 @@ def table():
 
 def test_counts(table):
     manual = table[table.split == "manual"]
-    assert (table.split == "pretrain").sum() == 300
+    assert (table.split == "train").sum() == 300
     assert manual.pleural_effusion.value_counts().to_dict() == {1: 50, 0: 20}
     assert set(manual.mask_kind) == {"manual"}
-    assert set(table[table.split == "pretrain"].mask_kind) == {"silver"}
+    assert set(table[table.split == "train"].mask_kind) == {"silver"}
     assert manual.patient_id.is_unique
     assert table.image.is_unique
 
 
 def test_no_patient_is_in_both_splits_and_some_come_twice(table):
-    pretrain, manual = (table[table.split == s] for s in ("pretrain", "manual"))
+    pretrain, manual = (table[table.split == s] for s in ("train", "manual"))
     assert not set(pretrain.patient_id) & set(manual.patient_id)
     images = pretrain.patient_id.value_counts()
     assert images.max() == 2
@@ -38,7 +38,7 @@ def test_no_patient_is_in_both_splits_and_some_come_twice(table):
 
 def test_marginals():
     table = phantom.cohort(700, seed=1)
-    pretrain = table[table.split == "pretrain"]
+    pretrain = table[table.split == "train"]
     assert 0.24 < pretrain.pleural_effusion.mean() < 0.36
     assert 0.42 < (pretrain.scanner == phantom.SCANNERS[0]).mean() < 0.58
     assert 0.40 < (pretrain.sex == "F").mean() < 0.56

@@ -318,7 +318,7 @@ def test_the_real_radiographs(radiographs, tmp_path):
     warnings.warn(f"703 radiographs prepared in {seconds:.1f} s, {703 / seconds:.0f} a second", stacklevel=1)
     data.verify()
     assert len(data) == 703
-    assert data.records["split"].value_counts().to_dict() == {"pretrain": 565, "manual": 138}
+    assert data.records["split"].value_counts().to_dict() == {"train": 565, "manual": 138}
     assert (data.records["mask_kind"] == "manual").all()
     columns = np.arange(128.0)
     darker = 0

@@ -86,7 +86,7 @@ def test_records_keep_their_types(dataset):
     assert records["patient_id"].tolist() == ["0000", "0001", "0002", "0003", "0004"]
     assert records["level"].tolist() == MadeUp().records["level"].tolist()
     assert records["pixel_spacing"].tolist() == [0.1, 1.1, 2.1, 3.1, 4.1]
-    assert records["split"].eq("pretrain").all()
+    assert records["split"].eq("train").all()
     assert records["pleural_effusion"].isna().all()
     assert records.dtypes[["level", "count", "flag"]].tolist() == ["float64", "int64", "bool"]
 

@@ -115,8 +115,8 @@ def test_types_are_converted():
         ("age", "inf", "expected years"),
         ("age", "-1", "expected years"),
         ("sex", "x", "expected M or F"),
-        ("split", "train", "expected pretrain or manual"),
-        ("split", "", "expected pretrain or manual"),
+        ("split", "training", "expected train, val, test or manual"),
+        ("split", "", "expected train, val, test or manual"),
         ("mask_kind", "gold", "expected manual, silver or empty"),
         ("mask_quality", "good", "expected a number"),
         ("pixel_spacing", "0", "expected millimetres above 0"),
@@ -154,9 +154,14 @@ def test_missing_columns_are_named_with_those_there_are():
 
 
 def test_a_patient_in_both_splits():
-    table = pd.DataFrame({"image": ["a", "b"], "patient_id": ["x", "x"], "split": ["pretrain", "manual"]})
-    with pytest.raises(LeakError, match="1 patients have rows in both splits: x"):
+    table = pd.DataFrame({"image": ["a", "b"], "patient_id": ["x", "x"], "split": ["train", "manual"]})
+    with pytest.raises(LeakError, match="1 patients have rows in several splits: x"):
         validate(table)
+
+
+def test_pretrain_is_another_word_for_train():
+    table = pd.DataFrame({"image": ["a", "b"], "patient_id": ["x", "y"], "split": ["pretrain", "test"]})
+    assert validate(table)["split"].tolist() == ["train", "test"]
 
 
 text = st.text(st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from('\n",;é'), max_size=8).map(str.strip)

@@ -185,7 +185,7 @@ def test_a_fifth_of_the_patients_with_masks_is_for_fine_tuning(patients, seed):
     records.loc[records["patient_id"] < "p005", "mask_kind"] = ""
     split = assign_split(records, seed=seed)
     manual = set(records["patient_id"][split == "manual"])
-    assert not manual & set(records["patient_id"][split == "pretrain"])
+    assert not manual & set(records["patient_id"][split == "train"])
     with_mask = set(records["patient_id"][records["mask_kind"] != ""])
     assert manual <= with_mask
     assert len(manual) == (max(1, round(0.2 * len(with_mask))) if with_mask else 0)

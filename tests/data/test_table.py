@@ -68,9 +68,9 @@ def test_records_without_masks(tmp_path):
     loaded = TableSource(cohort(tmp_path, 4, with_mask=lambda i: i > 1))
     assert loaded.records["mask_kind"].tolist() == ["", "", "manual", "manual"]
     assert loaded.load(0, 32).mask is None
-    assert loaded.records["split"].tolist() == ["pretrain", "pretrain", "manual", "manual"]
+    assert loaded.records["split"].tolist() == ["train", "train", "manual", "manual"]
     bare = TableSource(cohort(tmp_path / "bare", 4, masks=False))
-    assert bare.records["split"].eq("pretrain").all()
+    assert bare.records["split"].eq("train").all()
 
 
 def test_a_table_without_mask_columns(tmp_path):
@@ -210,11 +210,11 @@ def test_the_manual_split_by_condition(tmp_path):
 def test_the_split_of_the_table(tmp_path):
     path = cohort(tmp_path, 4)
     frame = pd.read_csv(path, dtype=str)
-    frame.assign(split=["manual", "manual", "pretrain", "pretrain"]).to_csv(path, index=False)
-    assert TableSource(path).records["split"].tolist() == ["manual", "manual", "pretrain", "pretrain"]
+    frame.assign(split=["manual", "manual", "train", "train"]).to_csv(path, index=False)
+    assert TableSource(path).records["split"].tolist() == ["manual", "manual", "train", "train"]
     with pytest.raises(DataError, match="Leave one of them out"):
         TableSource(path, manual="age>0")
-    frame.assign(split=["manual", "pretrain", "pretrain", "pretrain"]).to_csv(path, index=False)
+    frame.assign(split=["manual", "train", "train", "train"]).to_csv(path, index=False)
     with pytest.raises(LeakError, match="000"):
         TableSource(path)
 

@@ -1,4 +1,4 @@
-"""The default cohort: a pretraining split with silver masks and 70 patients with true ones."""
+"""The default cohort: a training split with silver masks and 70 patients with true ones."""
 
 import numpy as np
 import pandas as pd
@@ -23,21 +23,21 @@ def cohort(num_pretraining: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Records of the embedded data set, one row an image.
 
     Args:
-        num_pretraining: images of the pretraining split; about 30 % have an effusion.
+        num_pretraining: images of the training split; about 30 % have an effusion.
         seed: another seed is another population, no patient in common.
 
     Returns:
         A table with `image`, `patient_id`, `scanner`, `sex`, `age`, `view`, `pleural_effusion`, `split`
-        ("pretrain" or "manual"), `mask_kind` ("silver" or "manual"), `mask_quality` (1 for manual masks) and
+        ("train" or "manual"), `mask_kind` ("silver" or "manual"), `mask_quality` (1 for manual masks) and
         `effusion_side` ("" without effusion). The manual split is always the same 70 patients of a seed: 20 without
-        finding, 50 with effusion, one image each, none of them in the pretraining split.
+        finding, 50 with effusion, one image each, none of them in the training split.
 
     Raises:
         DataError: `num_pretraining` is negative.
     """
     if num_pretraining < 0 or num_pretraining >= _FIRST_MANUAL:
         raise DataError(f"num_pretraining is {num_pretraining}; give a number from 0 to {_FIRST_MANUAL - 1}")
-    rows = [_row(seed, patient, image, "pretrain") for image, patient in enumerate(_visits(num_pretraining, seed))]
+    rows = [_row(seed, patient, image, "train") for image, patient in enumerate(_visits(num_pretraining, seed))]
     wanted, number = {0: MANUAL_NO_FINDING, 1: MANUAL_EFFUSION}, _FIRST_MANUAL
     while any(wanted.values()):
         effusion = draw_parents(seed, number, number).pleural_effusion

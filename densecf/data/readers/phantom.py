@@ -11,7 +11,7 @@ INTERVENTIONS = ("scanner=other", "pleural_effusion=other", "scanner=other+pleur
 class PhantomSource:
     """The embedded data set. See `densecf.data.phantom.cohort` for the table.
 
-    Masks are the truth for the manual split and silver for the pretraining split. Rendering is a function of
+    Masks are the truth for the manual split and silver for the training split. Rendering is a function of
     (seed, row, size) alone, so workers need nothing but this object.
     """
 
