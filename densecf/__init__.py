@@ -9,8 +9,12 @@ __all__ = ["DensecfError", "__version__", "encoder_state_dict", "load_pretrained
 
 def __getattr__(name: str):
     # Loaded on first use: importing densecf must not import torch.
-    if name in ("encoder_state_dict", "load_pretrained"):
-        from densecf.models import weights
+    if name == "encoder_state_dict":
+        from densecf.models.backbone import encoder_state_dict
 
-        return getattr(weights, name)
+        return encoder_state_dict
+    if name == "load_pretrained":
+        from densecf.models.weights import load_pretrained
+
+        return load_pretrained
     raise AttributeError(f"module 'densecf' has no attribute {name!r}")

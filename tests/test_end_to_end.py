@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 from densecf import load_pretrained
 from densecf.methods import METHODS
-from densecf.models.weights import encoder_state_dict, load_run
+from densecf.models.backbone import encoder_state_dict
+from densecf.models.weights import load_run
 from densecf.training.logs import read_metrics
 
 TINY = ["--model.encoder", "resnet18", "--model.decoder-channels", *["32", "16", "16", "16", "16"]]

@@ -93,7 +93,8 @@ def refuse_other_network(config: FinetuneConfig, weights: Path) -> None:
 
     facts = read_facts(weights)
     asked = (config.model.encoder, list(config.model.decoder_channels))
-    brought = (facts.get("encoder"), facts.get("decoder_channels"))
+    # An image-level run has no decoder: the one asked for is taken.
+    brought = (facts.get("encoder"), facts.get("decoder_channels", asked[1]))
     presets = [(p.model.encoder, list(p.model.decoder_channels)) for p in FINETUNE_PRESETS.values()]
     if asked != brought and asked not in presets:
         raise ConfigError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,8 @@ from densecf.models.unet import MEAN, STD, build_unet
 
 WEIGHTS = "weights.safetensors"
 HEAD = "head.safetensors"
+BACKBONE = "backbone"
+"""The ``kind`` of a weights file that holds an image-level backbone, under timm's names, and no U-Net."""
 _FORMAT = "densecf-1"
 
 
@@ -110,23 +112,29 @@ def load_run(path: str | Path) -> Run:
     """
     file = weights_file(Path(path))
     tensors, meta = read_weights(file)
+    if meta.get("kind") == BACKBONE:
+        raise CheckpointError(f"{file}: an image-level run ({meta.get('method')}), and pixels need a pixel-level one")
     model = _rebuild(meta, file)
-    _load_exactly(model, tensors, file)
+    load_exactly(model, tensors, file)
     head_file, head = file.with_name(HEAD), None
     if head_file.is_file():
         head_tensors, head_meta = read_weights(head_file)
         head = projection_head(int(meta["decoder_channels"][-1]), int(head_meta["hidden"]), int(head_meta["dim"]))
-        _load_exactly(head, head_tensors, head_file)
+        load_exactly(head, head_tensors, head_file)
         head.eval()
     return Run(file.parent, model.eval(), head, meta)
 
 
-def load_pretrained(path: str | Path, *, classes: int | None = None) -> smp.Unet:
+def load_pretrained(
+    path: str | Path, *, classes: int | None = None, decoder_channels: Sequence[int] | None = None
+) -> smp.Unet:
     """The pretrained ``smp.Unet`` ready to fine-tune: encoder and decoder loaded, new segmentation head.
 
     Args:
         path: a run folder (``runs/pretrain/latest``) or a ``weights.safetensors``.
         classes: output channels; the number of classes of the pretraining data when left out.
+        decoder_channels: widths of the decoder that an image-level run, which has none, gets; a pixel-level run
+            brings its own.
 
     Returns:
         The model in train mode. It expects images as ``(x - 0.485) / 0.229`` of grey levels in [0, 1].
@@ -135,49 +143,32 @@ def load_pretrained(path: str | Path, *, classes: int | None = None) -> smp.Unet
         CheckpointError: naming the file and what does not fit, key by key.
     """
     file = weights_file(Path(path))
-    model = _rebuild(read_weights(file)[1], file, classes)
+    facts = read_facts(file)
+    if facts.get("kind") == BACKBONE:
+        facts = {**facts, "decoder_channels": decoder_channels or ModelConfig().decoder_channels}
+    model = _rebuild(facts, file, classes)
     load_into(model, file)
     return model.train()
 
 
-def load_into(model: smp.Unet, path: str | Path) -> None:
-    """Loads encoder and decoder into a network that exists; its segmentation head stays as it is.
+def load_into(model: smp.Unet, path: str | Path) -> str:
+    """Loads encoder and decoder, or the encoder alone from an image-level run, into a network that exists.
+
+    Returns:
+        What was loaded and what starts anew, for the user.
 
     Raises:
         CheckpointError: naming the file and what does not fit, key by key.
     """
     file = weights_file(Path(path))
-    tensors, _ = read_weights(file)
+    tensors, facts = read_weights(file)
+    if facts.get("kind") == BACKBONE:
+        load_exactly(model.encoder, tensors, file)
+        return f"{file}: encoder loaded ({len(tensors)} tensors of {facts.get('method')}); decoder and heads start anew"
     body = {key: value for key, value in tensors.items() if not key.startswith("segmentation_head.")}
     own_head = {f"segmentation_head.{key}": value for key, value in model.segmentation_head.state_dict().items()}
-    _load_exactly(model, body | own_head, file)
-
-
-def encoder_state_dict(path: str | Path, *, in_channels: int = 1) -> dict[str, Tensor]:
-    """The encoder alone, under the names that timm and torchvision use.
-
-    ``timm.create_model("resnet50", in_chans=1, num_classes=0).load_state_dict(encoder_state_dict(run))`` and
-    ``torchvision.models.resnet50().load_state_dict(encoder_state_dict(run, in_channels=3), strict=False)``.
-
-    Args:
-        path: a run folder or its ``weights.safetensors``.
-        in_channels: 1, or more: the first convolution is then spread so that a grey image repeated over the
-            channels gives the same features.
-    """
-    model = load_run(path).model
-    encoder = dict(model.encoder.state_dict())
-    if in_channels != 1:
-        # In a grey network, the convolution that reads the image is the only one with one input and no groups.
-        stems = [
-            name
-            for name, part in model.encoder.named_modules()
-            if isinstance(part, nn.Conv2d) and part.in_channels == 1 and part.groups == 1
-        ]
-        if len(stems) != 1:
-            raise CheckpointError(f"{path}: cannot tell which of {stems} reads the image; use in_channels=1")
-        weight = encoder[f"{stems[0]}.weight"]
-        encoder[f"{stems[0]}.weight"] = weight.repeat(1, in_channels, 1, 1) / in_channels
-    return encoder
+    load_exactly(model, body | own_head, file)
+    return f"{file}: encoder and decoder loaded ({len(body)} tensors of {facts.get('method')}); heads start anew"
 
 
 def describe_mismatch(model: nn.Module, tensors: dict[str, Tensor]) -> list[str]:
@@ -221,7 +212,8 @@ def _rebuild(meta: dict[str, Any], file: Path, classes: int | None = None) -> sm
         raise CheckpointError(f"{file}: no U-Net of densecf (its metadata lacks {error})") from None
 
 
-def _load_exactly(model: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
+def load_exactly(model: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
+    """Loads tensors that must fit key by key; raises CheckpointError with what does not."""
     lines = describe_mismatch(model, tensors)
     if lines:
         more = f"\n  and {len(lines) - 20} more" if len(lines) > 20 else ""

@@ -113,8 +113,9 @@ def run_fold(
         unet = fresh_unet(network, len(data.class_names))
     else:
         brought = read_facts(pretrained)
-        network = replace(config.model, encoder=brought["encoder"], decoder_channels=brought["decoder_channels"])
-        unet = load_pretrained(pretrained, classes=len(data.class_names))
+        decoder = brought.get("decoder_channels", config.model.decoder_channels)  # an image-level run brings none
+        network = replace(config.model, encoder=brought["encoder"], decoder_channels=decoder)
+        unet = load_pretrained(pretrained, classes=len(data.class_names), decoder_channels=decoder)
     module = Segmenter(unet, config, plan.updates)
     dataset = ViewDataset(data, config.views, seed=config.seed)
     fit(

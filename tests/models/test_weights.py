@@ -10,7 +10,7 @@ from densecf import load_pretrained
 from densecf.errors import CheckpointError, ConfigError
 from densecf.models.heads import projection_head
 from densecf.models.unet import build_unet, dense_features
-from densecf.models.weights import describe_mismatch, encoder_state_dict, load_run, read_facts, save_head, save_weights
+from densecf.models.weights import describe_mismatch, load_run, read_facts, save_head, save_weights
 
 CHANNELS = (16, 16, 8, 8, 8)
 FACTS = {"method": "test", "encoder": "resnet18", "decoder_channels": list(CHANNELS), "classes": 3}
@@ -94,12 +94,3 @@ def test_missing_file(tmp_path):
 def test_unknown_encoder_names_the_known_ones():
     with pytest.raises(ConfigError, match="resnet50"):
         build_unet("resnet5000")
-
-
-@pytest.mark.parametrize(("encoder", "stem"), [("resnet18", "conv1.weight"), ("efficientnet-b0", "_conv_stem.weight")])
-def test_only_the_convolution_that_reads_the_image_is_spread(tmp_path, encoder, stem):
-    model = build_unet(encoder, CHANNELS)
-    save_weights(model, tmp_path / "weights.safetensors", FACTS | {"encoder": encoder})
-    grey, rgb = encoder_state_dict(tmp_path), encoder_state_dict(tmp_path, in_channels=3)
-    assert {key for key in grey if grey[key].shape != rgb[key].shape} == {stem}
-    torch.testing.assert_close(rgb[stem].sum(dim=1, keepdim=True), grey[stem])
