@@ -1,0 +1,63 @@
+"""The files in configs/: each passes the real validation of its command, and every value says where it is from."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from densecf import cli
+from densecf.config import CounterfactualConfig, HVAEConfig
+from densecf.presets import COUNTERFACTUAL_PRESETS
+from tests.conftest import ROOT
+
+FOLDER = ROOT / "configs"
+FILES = sorted(FOLDER.glob("*/*.yaml"))
+COMMANDS = {"counterfactuals": "counterfactuals train", "pretrain": "pretrain", "finetune": "finetune"}
+SOURCE = re.compile(r"\[?(P|P-code|R|R-code|ours)\b.*: \S|(P|R), section")
+
+
+def command(path: Path) -> str:
+    return COMMANDS[path.stem.split("-")[0]]
+
+
+def load(path: Path):
+    return cli.parse(command(path), ["--config", str(path)]).config
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(FOLDER)))
+def test_a_config_file_is_valid_and_says_where_its_values_are_from(path):
+    load(path)
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        value = re.match(r"\s*\w+: *([^#\s].*?)?(\s+# .*)?$", line)
+        if value and value[1]:
+            assert SOURCE.search(value[2] or ""), f"{path}:{number}: {line!r} does not say where the value is from"
+
+
+def test_there_are_files_for_what_the_papers_train():
+    names = {str(path.relative_to(FOLDER)) for path in FILES}
+    assert {"padchest/pretrain.yaml", "padchest/finetune.yaml", "padchest/counterfactuals.yaml"} <= names
+    assert "embed/counterfactuals.yaml" in names
+
+
+def test_the_network_of_the_papers_is_the_default_one():
+    for path in FILES:
+        config = load(path)
+        if isinstance(config, CounterfactualConfig):
+            assert config.network == HVAEConfig()
+
+
+def test_the_scanner_and_sex_model_is_the_preset_of_the_authors():
+    config = load(FOLDER / "padchest/counterfactuals-scanner-sex.yaml")
+    preset = COUNTERFACTUAL_PRESETS["authors"]
+    differing = {"data": config.data, "parents": config.parents, "seed": config.seed}
+    assert replace(preset, **differing, optim=config.optim) == config
+    assert replace(preset.optim, warmup=config.optim.warmup) == config.optim
+
+
+def test_a_mistake_in_a_config_file_is_named(tmp_path):
+    text = (FOLDER / "padchest/pretrain.yaml").read_text()
+    path = tmp_path / "pretrain.yaml"
+    path.write_text(text.replace("points: 1000", "points: 1").replace("lr: 0.003", "learning_rate: 0.003"))
+    with pytest.raises(cli.DensecfError, match=r"(?s)pretrain\.yaml: 2 option.*points.*learning_rate"):
+        load(path)
