@@ -6,6 +6,7 @@ from densecf.data.prepare import prepare
 from densecf.data.prepared import PreparedDataset
 from densecf.data.profiles import PROFILES, load_image
 from densecf.data.query import select
+from densecf.data.readers import read_records
 from densecf.data.sources import Sample, Source
 from densecf.data.splits import Folds, check_no_leak, limit_cases, make_folds
 
@@ -23,5 +24,6 @@ __all__ = [
     "make_folds",
     "prepare",
     "read_image",
+    "read_records",
     "select",
 ]

@@ -397,7 +397,7 @@ def _check_columns(mapping: Mapping, present: list[str], where: str) -> None:
     )
 
 
-def read_rule(rule: Rule, frame: pd.DataFrame, places: Sequence[str], problems: Problems) -> pd.Series:
+def read_rule(rule: Rule, frame: pd.DataFrame, places: np.ndarray, problems: Problems) -> pd.Series:
     """One record column, text or float64, of all rows; cells that do not fit are added to ``problems``."""
     if rule.constant is not None:
         read = pd.Series([rule.constant] * len(frame), dtype="str")
@@ -489,7 +489,7 @@ def _flag(text: str) -> float:
 
 
 def _each_value(
-    cells: pd.Series, convert: Callable[[str], Any], places: Sequence[str], problems: Problems
+    cells: pd.Series, convert: Callable[[str], Any], places: np.ndarray, problems: Problems
 ) -> pd.Series:
     """``convert`` once for each distinct cell: tables of 100,000 rows have few."""
     results: dict[str, Any] = {}
@@ -513,13 +513,13 @@ def _shortened(cell: str) -> str:
     return repr(cell if len(cell) <= 60 else cell[:57] + "...")
 
 
-def _numbers(values: pd.Series, places: Sequence[str], problems: Problems, name: str) -> pd.Series:
+def _numbers(values: pd.Series, places: np.ndarray, problems: Problems, name: str) -> pd.Series:
     if pd.api.types.is_numeric_dtype(values):
         return values
     return _each_value(values.rename(name), _number, places, problems)
 
 
-def _holds(item: Filter, cells: pd.Series, places: Sequence[str], problems: Problems) -> np.ndarray:
+def _holds(item: Filter, cells: pd.Series, places: np.ndarray, problems: Problems) -> np.ndarray:
     wanted, unwanted = ({_key(value) for value in values} for values in (item.is_in, item.is_not))
 
     def test(cell: str) -> float:

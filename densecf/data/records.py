@@ -41,13 +41,20 @@ def is_missing(value: Any) -> bool:
     return bool(pd.isna(value))
 
 
-def validate(frame: pd.DataFrame, lines: Sequence[int] | None = None, where: str = "records") -> pd.DataFrame:
+def validate(
+    frame: pd.DataFrame,
+    lines: Sequence[int] | None = None,
+    where: str = "records",
+    allow_shared_patients: bool = False,
+) -> pd.DataFrame:
     """Check and convert a table; the columns pleural_effusion, mask_kind and pixel_spacing are added if absent.
 
     Args:
         frame: cells as text or already typed.
         lines: the line each row stands on, for messages; without it rows are counted from 0.
         where: the file the table comes from, for messages.
+        allow_shared_patients: let a patient have rows in several splits, as some published splits do; whoever
+            asks for it counts them (`shared_patients`) and says so.
 
     Returns:
         A new table with a fresh 0..n-1 index and the types given above.
@@ -55,7 +62,7 @@ def validate(frame: pd.DataFrame, lines: Sequence[int] | None = None, where: str
     Raises:
         DataError: a required column is missing, or rows are bad: all of them are listed, each with its
             line and what was expected.
-        LeakError: a patient has rows in several splits.
+        LeakError: a patient has rows in several splits, and that is not allowed.
     """
     missing = [name for name in ("image", "patient_id") if name not in frame]
     if missing:
@@ -79,17 +86,23 @@ def validate(frame: pd.DataFrame, lines: Sequence[int] | None = None, where: str
     for name, default in (("pleural_effusion", math.nan), ("mask_kind", ""), ("pixel_spacing", math.nan)):
         if name not in records:
             records[name] = pd.Series([default] * len(records), dtype="str" if default == "" else "float64")
-    if "split" in records:
+    if "split" in records and not allow_shared_patients:
         _check_split(records, where)
     return records
 
 
 def _parse_column(name: str, values: list[Any], places: Sequence[str], problems: Problems) -> pd.Series:
     parse, expected, dtype = _PARSERS[name]
+    known: dict[str, Any] = {}  # each distinct text is read once: 100,000 rows have few
     parsed = []
     for value, place in zip(values, places, strict=True):
+        if isinstance(value, str) and value in known:
+            parsed.append(known[value])
+            continue
         try:
             parsed.append(parse(value))
+            if isinstance(value, str):
+                known[value] = parsed[-1]
         except (ValueError, KeyError):
             problems.add(place, f"{name} is {value!r}, expected {expected}")
             parsed.append(math.nan if dtype == "float64" else "")
@@ -103,9 +116,14 @@ def _find_duplicates(images: pd.Series, places: Sequence[str], problems: Problem
             problems.add(place, f"image {image!r} is already on {first[image]}, expected each image once")
 
 
-def _check_split(records: pd.DataFrame, where: str) -> None:
+def shared_patients(records: pd.DataFrame) -> list[str]:
+    """The patients who have rows in several splits."""
     splits = records.groupby("patient_id")["split"].nunique()
-    shared = splits.index[splits > 1].tolist()
+    return [str(patient) for patient in splits.index[splits > 1]]
+
+
+def _check_split(records: pd.DataFrame, where: str) -> None:
+    shared = shared_patients(records)
     if shared:
         raise LeakError(
             f"{where}: {len(shared):,} patients have rows in several splits: {listing(shared, 5)}. "
