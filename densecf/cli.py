@@ -39,7 +39,17 @@ COMMANDS: dict[str, Command] = {
         "prepare",
         "prepare_phantom",
         "procedural chest radiographs with true counterfactuals -> prepared dataset",
-        ("densecf data prepare phantom --out data/phantom-128 --size 128 --images 5000",),
+        (
+            "densecf data prepare phantom --out data/phantom-128 --size 128 --images 5000",
+            "densecf data prepare phantom --task opacity --out data/phantom-opacity",
+        ),
+    ),
+    "data check": Command(
+        "DataCheckOptions",
+        "data_check",
+        "run_check",
+        "look over a prepared dataset: leaks, sides, grey levels, duplicates; with a contact sheet",
+        ("densecf data check data/lungs", "densecf data check data/padchest --verify --out checks/padchest"),
     ),
     "counterfactuals train": Command(
         "CounterfactualTrainOptions",

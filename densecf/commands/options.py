@@ -93,10 +93,13 @@ class PrepareTableOptions:
 class PreparePhantomOptions:
     """Prepare procedural chest radiographs, with true counterfactuals."""
 
-    out: Path = Path("data/phantom")
-    """Folder of the prepared dataset."""
-    images: Count = 1000
-    """Images in the training split; the manual split has 70."""
+    out: Path | None = None
+    """Folder of the prepared dataset; without it: data/phantom, for a task data/phantom-<task>."""
+    task: Literal["opacity"] | None = None
+    """opacity: a label to learn (splits train, val and test) with one scanner that is rare in training and one that is
+    only in the test split; without it: the images for segmentation, with 70 manual ones."""
+    images: Count | None = None
+    """Images in the split train; without it: 1000, for a task 2500."""
     size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 64
     """Side of the prepared images; a multiple of 32."""
     seed: NonNegative = 0
@@ -106,6 +109,24 @@ class PreparePhantomOptions:
     """Replace what is in --out."""
     quiet: Flag = False
     """No progress bar."""
+
+
+@dataclass(frozen=True)
+class DataCheckOptions:
+    """Look over a prepared dataset: counts, leaks, grey levels, masks, sides, duplicates, counterfactuals."""
+
+    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    """A prepared dataset, or phantom: the embedded one."""
+    verify: Flag = False
+    """Compare the checksums of all files as well."""
+    workers: NonNegative = 0
+    """Processes; 0: one a core."""
+    out: Path | None = None
+    """Folder of the product; without it: runs/check/<dataset>."""
+    overwrite: Flag = False
+    """Replace what is in --out."""
+    quiet: Flag = False
+    """No progress bars."""
 
 
 @dataclass(frozen=True)
