@@ -45,8 +45,7 @@ def find_frame(raw: RawImage, cropped: bool) -> Frame:
 
     Args:
         raw: the image as its PNG or JPEG file holds it, (H, W).
-        cropped: whether rows and columns whose 8-bit values never exceed 1 were cut off first. A 16-bit file is
-            read by its upper byte, as OpenCV does.
+        cropped: whether the borders whose 8-bit values never exceed 1 were cut off first.
 
     Raises:
         DataError: the depth of the image is unknown (not PNG or JPEG), or it is all black.
@@ -59,11 +58,15 @@ def find_frame(raw: RawImage, cropped: bool) -> Frame:
             "CheXmask cut the black borders off by the 8-bit values of the PNG or JPEG file, which this image's "
             "format does not give; use the OriginalResolution file, or the PNG or JPEG images"
         )
-    bright = (np.floor(raw.pixels / 256) if raw.white > 255 else np.round(raw.pixels)) > _BLACK
-    rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
+    rows, columns = (np.flatnonzero(_eight_bit(raw.pixels.max(axis=axis), raw.white) > _BLACK) for axis in (1, 0))
     if not len(rows):
         raise DataError("nothing in the image is brighter than 1 of 255, so CheXmask cannot have had a mask for it")
     return Frame(int(rows[0]), int(columns[0]), int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1)
+
+
+def _eight_bit(values: np.ndarray, white: float) -> np.ndarray:
+    """As OpenCV reads grey values: of 16 bits the upper 8."""
+    return np.floor(values / 256) if white > 255 else np.round(values)
 
 
 def from_square(labels: np.ndarray, frame: Frame, shape: tuple[int, int]) -> np.ndarray:

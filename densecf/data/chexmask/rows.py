@@ -37,7 +37,7 @@ DATASETS = {
     "image index": "ChestX-ray8",
 }
 _SLACK = 1  # pixels that a polygon's outline may differ by
-_NO_COMMAS = str.maketrans("[],\r\n", "     ")
+_PUNCTUATION = str.maketrans("[],\r\n", "     ")
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _landmarks(text: str) -> np.ndarray | None:
     if text.lower() in ("", "nan"):
         return None
     try:
-        numbers = np.array(list(map(float, text.translate(_NO_COMMAS).split())))
+        numbers = np.array(list(map(float, text.translate(_PUNCTUATION).split())))
     except ValueError:
         numbers = np.array([math.nan])
     if numbers.size != 2 * NUM_POINTS or not np.isfinite(numbers).all() or np.abs(numbers).max() > LARGEST:
@@ -262,7 +262,7 @@ def labels_on_canvas(row: Row, layout: Layout, heart: bool) -> np.ndarray:
     return _join(masks)
 
 
-def labels_of_polygons(row: Row, landmarks: np.ndarray, shape: tuple[int, int], heart: bool) -> np.ndarray:
+def labels_of_polygons(landmarks: np.ndarray, shape: tuple[int, int], heart: bool) -> np.ndarray:
     """As `labels_on_canvas`, drawn anew from landmarks (120, 2) on an image of the given shape."""
     masks = {}
     for organ in ("left_lung", "right_lung", *(["heart"] if heart else [])):
