@@ -51,14 +51,21 @@ def prepare_table(options: PrepareTableOptions) -> PreparedDataset:
 
 def prepare_phantom(options: PreparePhantomOptions) -> PreparedDataset:
     """Prepares procedural radiographs, and says what the dataset holds."""
-    from densecf.data.readers.phantom import PhantomSource
+    from densecf.commands.datasets import PHANTOM_FOLDER
+    from densecf.data.readers.phantom import OpacitySource, PhantomSource
 
     check_size(options.size)
-    source = PhantomSource(num_pretraining=options.images, seed=options.seed)
+    if options.task == "opacity":
+        source: PhantomSource = OpacitySource(options.images or 2500, seed=options.seed)
+    else:
+        source = PhantomSource(options.images or 1000, seed=options.seed)
+    out = options.out or PHANTOM_FOLDER.with_name("-".join(filter(None, (PHANTOM_FOLDER.name, options.task))))
     print(describe(source.records))
+    if options.task:
+        print(source.records.groupby(["split", "scanner"], sort=False)[options.task].agg(["size", "mean"]).round(3))
     data = prepare(
         source,
-        options.out,
+        out,
         size=options.size,
         workers=options.workers or None,
         overwrite=options.overwrite,
@@ -79,8 +86,9 @@ def check_size(size: int) -> None:
 
 
 def save_examples(data: PreparedDataset, count: int = 2) -> list[Path]:
-    """A few images of the manual split as PNG files, for trying commands that take image files."""
-    records = data.records[data.records["split"] == "manual"]
+    """A few images of the manual (else the test) split as PNG files, for trying commands that take image files."""
+    split = "manual" if "manual" in set(data.records["split"]) else "test"
+    records = data.records[data.records["split"] == split]
     rows = [group.index[0] for _, group in records.groupby("pleural_effusion")][:count]
     folder = data.path / EXAMPLES
     folder.mkdir(exist_ok=True)

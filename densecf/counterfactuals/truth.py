@@ -66,9 +66,9 @@ class PhantomTruth:
         """
         factual = self._record(row)
         parents = self._parents(factual.parents, changed)
-        name = _stored_name(factual.parents, parents)
-        if name in self.data.counterfactuals.get(SOURCE, ()):
-            return self.data.counterfactual(SOURCE, name, row)
+        for name in self.data.counterfactuals.get(SOURCE, ()):
+            if phantom.intervene(factual.parents, name) == parents:
+                return self.data.counterfactual(SOURCE, name, row)
         return phantom.render(parents, factual.noise, self.data.size)
 
     def mask(self, row: int) -> np.ndarray:
@@ -118,11 +118,11 @@ class PhantomTruth:
         return phantom.record(self.seed, entry["image"], entry["patient_id"])
 
     def _parents(self, factual: phantom.Parents, changed: pd.Series) -> phantom.Parents:
-        names = [name for name in ("sex", "age", "scanner", "pleural_effusion") if name in changed]
+        names = [name for name in vars(factual) if name in changed]
         texts = {name: value_text(changed[name]) for name in names}
         try:
             typed = {
-                name: float(text) if name == "age" else int(text) if name == "pleural_effusion" else text
+                name: float(text) if name == "age" else text if name in ("sex", "scanner") else int(text)
                 for name, text in texts.items()
             }
             return replace(factual, **typed)  # type: ignore[arg-type]
@@ -139,11 +139,3 @@ class _Guess:
 
     def __call__(self, place: int) -> np.ndarray:
         return self.truth.best_guess(int(self.rows[place]), self.changed.iloc[place], seed=self.seed)
-
-
-def _stored_name(before: phantom.Parents, after: phantom.Parents) -> str:
-    """What the phantom's own store calls this change; "" for none of its three."""
-    changed = {name for name, value in vars(before).items() if vars(after)[name] != value}
-    if not changed or not changed <= {"scanner", "pleural_effusion"}:
-        return ""
-    return "+".join(f"{name}=other" for name in ("scanner", "pleural_effusion") if name in changed)

@@ -7,6 +7,7 @@ import numpy as np
 from densecf.data.phantom import bones, tissue
 from densecf.data.phantom.anatomy import anatomy, frame, lungs
 from densecf.data.phantom.effusion import fluid
+from densecf.data.phantom.opacity import consolidation
 from densecf.data.phantom.scanners import expose
 from densecf.data.phantom.scm import Noise, Parents, intervene
 
@@ -35,7 +36,10 @@ def line_integrals(parents: Parents, noise: Noise, size: int) -> np.ndarray:
     vessel = tissue.vessels(a, noise, f) * np.clip(air * (1.0 / 5.0), 0.0, 1.0)
     depth = tissue.body(a, parents, noise, f)
     soft_parts = depth + tissue.breasts(a, parents, noise, f) * np.clip(depth * 0.2, 0.0, 1.0)
-    water = soft_parts - tissue.AIR_IN_LUNG * np.clip(air * texture - vessel, 0.0, None)
+    gas = np.clip(air * texture - vessel, 0.0, None)
+    if parents.opacity:
+        gas = gas - consolidation(a, noise, fields, f, gas)
+    water = soft_parts - tissue.AIR_IN_LUNG * gas
     water = water - tissue.airways(a, noise, f) - tissue.abdominal_gas(a, noise, f)
     bone = (
         bones.ribs(a, parents, noise, f)
@@ -55,7 +59,7 @@ def render(parents: Parents, noise: Noise, size: int) -> np.ndarray:
 def masks(parents: Parents, noise: Noise, size: int) -> np.ndarray:
     """True lungs, (size, size) uint8: 0 background, 1 left_lung, 2 right_lung (on the image's left).
 
-    Lung hidden under fluid is lung. Depends on sex and age (they shape the chest), never on scanner or effusion.
+    Hidden lung is lung. Depends on sex and age (they shape the chest), never on scanner, effusion or opacity.
     """
     right, left = lungs(anatomy(parents, noise), frame(noise, size)).lung
     out = np.zeros((size, size), np.uint8)

@@ -1,8 +1,11 @@
-"""Two fictional scanners: what each does to the same line integrals.
+"""Three fictional scanners: what each does to the same line integrals.
 
 "Aurora DR" is a flat-panel detector with equalising, edge-enhancing processing, fine grain and a small lead letter at
 the patient's left shoulder. "Borealis CR" reads phosphor plates: steep film-like curve, softer, coarse grain with
 faint read-out lines, shutters left and right, and a bold white letter with an annotation at the patient's right.
+"Cirrus MX" is a mobile unit: flat tone with lifted blacks, wide halos from coarse-scale enhancement, blotchy grain and
+grid stripes, a diaphragm that cuts the corners, and a ringed letter low at the patient's left. It stands outside what
+the other two span: between them there is no lifted black, no halo, no stripe.
 """
 
 from dataclasses import dataclass
@@ -11,7 +14,7 @@ import numpy as np
 
 from densecf.data.phantom.anatomy import Anatomy
 from densecf.data.phantom.fields import blur, capsule, edge, resample, soft
-from densecf.data.phantom.scm import SCANNERS, Noise
+from densecf.data.phantom.scm import ALL_SCANNERS, Noise
 from densecf.data.phantom.tissue import MU
 
 GRAIN = 256  # side of the quantum-noise lattice
@@ -32,11 +35,14 @@ class Scanner:
     middle: float
     floor: float
     shutters: float  # mean margin that collimation blackens
+    stripes: float = 0.0  # shadows of the anti-scatter grid, in units of the line integral
+    diaphragm: float = 0.0  # how far from the corners it begins to cut them
 
 
 MACHINES = {
-    SCANNERS[0]: Scanner(0.0008, 0.42, 0.55, 0.011, 0.0075, 0.0, 0.0, 3.0, 0.45, 0.02, -0.02),
-    SCANNERS[1]: Scanner(0.0026, 0.00, 0.15, 0.020, 0.010, 0.0026, 0.005, 5.2, 0.54, 0.00, 0.022),
+    ALL_SCANNERS[0]: Scanner(0.0008, 0.42, 0.55, 0.011, 0.0075, 0.0, 0.0, 3.0, 0.45, 0.02, -0.02),
+    ALL_SCANNERS[1]: Scanner(0.0026, 0.00, 0.15, 0.020, 0.010, 0.0026, 0.005, 5.2, 0.54, 0.00, 0.022),
+    ALL_SCANNERS[2]: Scanner(0.0016, 0.10, 1.10, 0.035, 0.016, 0.0050, 0.0, 2.0, 0.40, 0.14, -0.02, 0.030, 0.075),
 }
 
 Stroke = tuple[tuple[float, float], tuple[float, float]]
@@ -93,6 +99,8 @@ def expose(p: np.ndarray, a: Anatomy, noise: Noise, name: str) -> np.ndarray:
         grain = blur(grain, m.grain_blur) * np.float32(1.0 + m.grain_blur * 256 * 1.8)
     grain = grain + m.lines / m.grain * resample(np.repeat(rows, GRAIN, 1), size) * 0.35
     q = q + np.float32(m.grain) * grain * np.exp(0.5 * np.minimum(q, 2.7))
+    if m.stripes:
+        q = q + np.float32(m.stripes) * _stripes(size)[None, :]
     if m.equalise:
         slow = blur(q, 0.09)
         q = q - np.float32(m.equalise) * (slow - np.float32(0.6 * MU * a.depth))
@@ -107,6 +115,11 @@ def expose(p: np.ndarray, a: Anatomy, noise: Noise, name: str) -> np.ndarray:
     return _burn_in(image.astype(np.float32), noise, name, m)
 
 
+def _stripes(size: int) -> np.ndarray:
+    # Grid shadows across the image (size,): 23 to the field, so that they show at 64 px too.
+    return np.sin((np.arange(size, dtype=np.float32) + 0.5) * np.float32(2.0 * np.pi * 23.0 / size))
+
+
 def _burn_in(image: np.ndarray, noise: Noise, name: str, m: Scanner) -> np.ndarray:
     size = len(image)
     at = ((np.arange(size) + 0.5) / size).astype(np.float32)
@@ -118,8 +131,16 @@ def _burn_in(image: np.ndarray, noise: Noise, name: str, m: Scanner) -> np.ndarr
         margin = [m.shutters * (1.0 + 0.45 * noise[f"collimation_{s}"]) for s in ("left", "right", "top", "bottom")]
         lit = soft(x - margin[0], width) * soft(1 - margin[1] - x, width) * soft(y - 0.3 * margin[2], width)
         image = image * lit * soft(1.0 - 0.5 * margin[3] - y, width)
+    if m.diaphragm:
+        corner = 1.0 - m.diaphragm * (1.0 + 0.25 * noise["collimation_top"]) - np.abs(x - 0.5) - np.abs(y - 0.5)
+        lit = soft(corner, width)
+        image = image * lit + np.float32(m.floor) * (1.0 - lit)
     dx, dy = 0.015 * noise["marker_x"], 0.012 * noise["marker_y"]
-    if name == SCANNERS[0]:
+    if name == ALL_SCANNERS[2]:
+        ring = soft(np.float32(0.007) - np.abs(np.hypot(x - (0.925 + dx), y - (0.845 + dy)) - 0.043), width)
+        letter = _write(image, "L", (0.914 + dx, 0.820 + dy), 0.048, 0.13, 0.10 * noise["marker_angle"])
+        ink = np.maximum(ring, letter)
+    elif name == ALL_SCANNERS[0]:
         ink = 0.85 * _write(image, "L", (0.925 + dx, 0.055 + dy), 0.038, 0.10, 0.10 * noise["marker_angle"])
     else:
         ink = _write(image, "R", (0.085 + dx, 0.060 + dy), 0.062, 0.14, 0.04 * noise["marker_angle"])

@@ -1,6 +1,7 @@
 """The phantom's structural causal model: parents, exogenous noise, interventions.
 
     sex, age, scanner  ->  pleural_effusion (age only)  ->  image = render(parents, noise)
+    opacity            ->  image: 0 in the default cohort, drawn independently of all else in the task (task.py)
 
 A record's noise is drawn once, all of it, whatever its parents are: an intervention changes the parents and nothing
 else, so the rendered counterfactual is the true one (abduction is exact because the noise is known).
@@ -12,6 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 SCANNERS = ("Aurora DR", "Borealis CR")
+UNSEEN_SCANNER = "Cirrus MX"  # in no cohort but the task's, and there in the test split only
+ALL_SCANNERS = (*SCANNERS, UNSEEN_SCANNER)
 SEXES = ("M", "F")
 SIDES = ("left", "right", "both")
 
@@ -39,16 +42,20 @@ VISIT = (
 
 @dataclass(frozen=True)
 class Parents:
-    """The variables one can intervene on. `scanner` is one of SCANNERS, `sex` "M" or "F", `pleural_effusion` 0 or 1."""
+    """The variables one can intervene on: `scanner` is one of ALL_SCANNERS, `sex` "M" or "F", the findings 0 or 1."""
 
     sex: str
     age: float
     scanner: str
     pleural_effusion: int
+    opacity: int = 0
 
     def __post_init__(self) -> None:
-        if self.sex not in SEXES or self.scanner not in SCANNERS or self.pleural_effusion not in (0, 1):
-            raise ValueError(f"no such parents: {self}; sex {SEXES}, scanner {SCANNERS}, pleural_effusion 0 or 1")
+        findings = {self.pleural_effusion, self.opacity}
+        if self.sex not in SEXES or self.scanner not in ALL_SCANNERS or not findings <= {0, 1}:
+            raise ValueError(
+                f"no such parents: {self}; sex {SEXES}, scanner {ALL_SCANNERS}, pleural_effusion and opacity 0 or 1"
+            )
         if not 0 <= self.age <= 120:
             raise ValueError(f"age {self.age} is outside 0 to 120 years")
 
@@ -111,6 +118,8 @@ def effusion_side(noise: Noise) -> str:
 def intervene(parents: Parents, intervention: str) -> Parents:
     """Apply an intervention written as in the stores, e.g. "scanner=other+pleural_effusion=other" or "sex=F".
 
+    "scanner=other" exchanges the two SCANNERS; from the unseen one it leads to the first of them, and not back.
+
     Raises:
         ValueError: unknown parent or value.
     """
@@ -118,11 +127,11 @@ def intervene(parents: Parents, intervention: str) -> Parents:
     for term in intervention.split("+"):
         name, _, value = term.partition("=")
         if name == "scanner":
-            changes[name] = SCANNERS[1 - SCANNERS.index(parents.scanner)] if value == "other" else value
+            changes[name] = SCANNERS[int(parents.scanner == SCANNERS[0])] if value == "other" else value
         elif name == "sex":
             changes[name] = SEXES[1 - SEXES.index(parents.sex)] if value == "other" else value
-        elif name == "pleural_effusion":
-            changes[name] = 1 - parents.pleural_effusion if value == "other" else int(value)
+        elif name in ("pleural_effusion", "opacity"):
+            changes[name] = 1 - getattr(parents, name) if value == "other" else int(value)
         elif name == "age" and value != "other":
             changes[name] = float(value)
         else:

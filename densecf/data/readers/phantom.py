@@ -6,6 +6,7 @@ from densecf.data import phantom
 from densecf.data.sources import Sample
 
 INTERVENTIONS = ("scanner=other", "pleural_effusion=other", "scanner=other+pleural_effusion=other")
+OPACITY_INTERVENTIONS = ("scanner=other", "sex=other")
 
 
 class PhantomSource:
@@ -38,7 +39,7 @@ class PhantomSource:
             mask=draw_mask(factual.parents, factual.noise, size),
             affine=np.eye(3),
             pixel_spacing=phantom.FIELD_MM / size,
-            counterfactuals={name: image(phantom.counterfactual(factual, name)) for name in INTERVENTIONS},
+            counterfactuals={name: image(phantom.counterfactual(factual, name)) for name in self.counterfactual_names},
         )
 
     def fingerprint(self) -> dict:
@@ -47,5 +48,32 @@ class PhantomSource:
             "source": "phantom",
             "version": phantom.VERSION,
             "num_pretraining": self.num_pretraining,
+            "seed": self.seed,
+        }
+
+
+class OpacitySource(PhantomSource):
+    """The opacity task. See `densecf.data.phantom.opacity_cohort` for the table.
+
+    All masks are silver. The true counterfactuals are those that image-level methods contrast: the other scanner of
+    the two that pretraining sees (the unseen scanner's images, which are only tested on, get the first one), and the
+    other sex.
+    """
+
+    counterfactual_names: tuple[str, ...] = OPACITY_INTERVENTIONS
+
+    def __init__(self, num_train: int = 2500, num_val: int = 300, num_test: int = 300, seed: int = 0) -> None:
+        """Draw the table; `num_test` images of each of the three scanners."""
+        self.counts, self.seed = (num_train, num_val, num_test), seed
+        self.records = phantom.opacity_cohort(*self.counts, seed=seed)
+
+    def fingerprint(self) -> dict:
+        """Everything the content depends on."""
+        return {
+            "source": "phantom",
+            "version": phantom.VERSION,
+            "task": "opacity",
+            "task_version": phantom.TASK_VERSION,
+            "images": list(self.counts),
             "seed": self.seed,
         }
