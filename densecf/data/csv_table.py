@@ -12,6 +12,8 @@ from densecf.data.problems import Problems
 from densecf.errors import DataError
 
 _LONGEST_FIELD = 1 << 27  # run-length masks of CheXmask are long; Python's own limit is 131,072 characters
+_HEADER_WITHIN = 1 << 20  # characters at the beginning of a file among which its header is looked for
+_PORTION = 1024
 
 
 @dataclass(frozen=True)
@@ -40,43 +42,56 @@ def read_csv_table(path: str | Path) -> CsvTable:
     """
     path = Path(path)
     text = _decode(_read_bytes(path), path)
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    first = next((line for line in text[:_HEADER_WITHIN].splitlines() if line.strip()), "")
     delimiter = max(",;\t", key=first.count)
     previous_limit = csv.field_size_limit(_LONGEST_FIELD)
     try:
-        header, rows, lines = _parse(text, delimiter, path)
+        header, columns, lines = _parse(text, delimiter, path)
     except csv.Error as error:
         raise DataError(f"{path}: not a readable CSV file ({error}).") from error
     finally:
         csv.field_size_limit(previous_limit)
-    columns = {name: pd.Series([row[i] for row in rows], dtype="str") for i, name in enumerate(header)}
-    return CsvTable(pd.DataFrame(columns), lines)
+    return CsvTable(
+        pd.DataFrame({name: pd.Series(cells, dtype="str") for name, cells in zip(header, columns, strict=True)}), lines
+    )
 
 
 def _parse(text: str, delimiter: str, path: Path) -> tuple[list[str], list[list[str]], list[int]]:
+    """The header, the cells of each column, and the line of each row."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     header: list[str] = []
-    rows: list[list[str]] = []
+    columns: list[list[str]] = []
+    rows: list[list[str]] = []  # turned into columns in portions: millions of small lists are slow to keep
     lines: list[int] = []
     problems = Problems()
     end_of_last = 0
-    for cells in reader:
+    for row in reader:
         line, end_of_last = end_of_last + 1, reader.line_num
-        cells = [cell.strip() for cell in cells]
+        cells = list(map(str.strip, row))
         if not any(cells):
             continue
         if not header:
             header = cells
             _check_header(header, path)
+            columns = [[] for _ in header]
         elif len(cells) != len(header):
             problems.add(f"line {line}", f"{len(cells)} cells where the header has {len(header)}")
         else:
             rows.append(cells)
             lines.append(line)
+            if len(rows) == _PORTION:
+                _append(columns, rows)
     problems.raise_if_any(f"{path}: rows that do not fit the header (a comma in an unquoted text?)")
-    if not rows:
+    if not lines:
         raise DataError(f"{path}: the table holds no rows.")
-    return header, rows, lines
+    _append(columns, rows)
+    return header, columns, lines
+
+
+def _append(columns: list[list[str]], rows: list[list[str]]) -> None:
+    for column, cells in zip(columns, zip(*rows, strict=True), strict=False):  # no rows, no cells
+        column.extend(cells)
+    rows.clear()
 
 
 def _check_header(header: list[str], path: Path) -> None:

@@ -27,8 +27,9 @@ import difflib
 import math
 import re
 import string
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,7 +40,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from densecf.data.csv_table import CsvTable
 from densecf.data.problems import Problems, listing
-from densecf.data.records import is_missing
+from densecf.data.records import MISSING, is_missing
 from densecf.errors import ConfigError, DataError
 
 MAPPINGS = Path(__file__).parent / "readers" / "mappings"
@@ -105,6 +106,11 @@ class Rule(_Strict):
         if self.contains and self.values:
             raise ValueError("contains gives 1 or 0, so values have no effect; leave one out")
         return self
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether cells are taken as they are."""
+        return self.model_fields_set == {"column"}
 
     @property
     def table_columns(self) -> set[str]:
@@ -405,6 +411,8 @@ def read_rule(rule: Rule, frame: pd.DataFrame, places: np.ndarray, problems: Pro
         flags = np.stack([read_rule(r, frame, places, problems).to_numpy(np.float64) for r in rule.any_of])
         unknown = np.where(np.isnan(flags).any(axis=0), math.nan, 0.0)
         return pd.Series(np.where((flags == 1).any(axis=0), 1.0, unknown))
+    elif rule.is_plain:
+        read = frame[rule.column].mask(frame[rule.column].str.lower().isin(MISSING), "")
     else:
         read = _each_value(frame[rule.column], lambda cell: _read_cell(rule, cell), places, problems)
     if rule.minus is not None:
@@ -420,7 +428,7 @@ def _read_cell(rule: Rule, cell: str) -> Any:
         if rule.missing is None:
             return math.nan if rule.contains or rule.kind != "text" else ""
     elif rule.contains:
-        return float(not set(_items(cell, rule.separator)).isdisjoint(rule.contains))
+        return float(not _items(cell, rule.separator).isdisjoint(rule.contains))
     else:
         value = _looked_up(rule, _matched(rule, cell))
     if rule.contains or rule.kind != "text":
@@ -458,13 +466,14 @@ def _key(text: str) -> str:
         return text
 
 
-def _items(cell: str, separator: str) -> list[str]:
+@lru_cache(1 << 16)  # several rules read the same labels
+def _items(cell: str, separator: str) -> frozenset[str]:
     """The items of a list as a table holds it."""
     if separator:
-        return [item.strip() for item in cell.split(separator)]
-    if not _LIST.fullmatch(cell.strip()):
+        return frozenset(item.strip() for item in cell.split(separator))
+    if not _LIST.fullmatch(cell):
         raise ValueError("a list such as ['a', 'b']")
-    return [(single or double).strip() for single, double in _ITEM.findall(cell)]
+    return frozenset((single or double).strip() for single, double in _ITEM.findall(cell))
 
 
 def _number(text: str) -> float:
@@ -488,9 +497,7 @@ def _flag(text: str) -> float:
     return flags[_key(text.lower())]
 
 
-def _each_value(
-    cells: pd.Series, convert: Callable[[str], Any], places: np.ndarray, problems: Problems
-) -> pd.Series:
+def _each_value(cells: pd.Series, convert: Callable[[str], Any], places: np.ndarray, problems: Problems) -> pd.Series:
     """``convert`` once for each distinct cell: tables of 100,000 rows have few."""
     results: dict[str, Any] = {}
     expected: dict[str, str] = {}
@@ -529,8 +536,8 @@ def _holds(item: Filter, cells: pd.Series, places: np.ndarray, problems: Problem
         if (wanted and _key(cell) not in wanted) or _key(cell) in unwanted:
             return 0.0
         if item.contains or item.lacks:
-            items = [] if missing else _items(cell, item.separator)
-            if (item.contains and set(items).isdisjoint(item.contains)) or not set(items).isdisjoint(item.lacks):
+            items = frozenset() if missing else _items(cell, item.separator)
+            if (item.contains and items.isdisjoint(item.contains)) or not items.isdisjoint(item.lacks):
                 return 0.0
         if item.at_least is not None or item.at_most is not None:
             number = _number(cell)

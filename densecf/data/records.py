@@ -29,7 +29,7 @@ from densecf.errors import DataError, LeakError
 
 SPLITS = ("train", "val", "test", "manual")
 MASK_KINDS = ("", "silver", "manual")
-_MISSING = {"", "nan", "na", "n/a", "none", "null", "<na>", "unknown"}
+MISSING = {"", "nan", "na", "n/a", "none", "null", "<na>", "unknown"}
 _TRUTH = {"1": 1.0, "true": 1.0, "yes": 1.0, "0": 0.0, "false": 0.0, "no": 0.0}
 _SEX = {"m": "M", "male": "M", "f": "F", "female": "F"}
 
@@ -37,7 +37,7 @@ _SEX = {"m": "M", "male": "M", "f": "F", "female": "F"}
 def is_missing(value: Any) -> bool:
     """Whether a cell says "unknown": empty, NaN, None, "NA", "null", "unknown" and the like."""
     if isinstance(value, str):
-        return value.strip().lower() in _MISSING
+        return value.strip().lower() in MISSING
     return bool(pd.isna(value))
 
 
