@@ -34,7 +34,8 @@ def read_csv_table(path: str | Path) -> CsvTable:
     """Read a table as text.
 
     Takes commas, semicolons or tabs (whichever the header has most of), quoted fields that hold line
-    breaks, a byte-order mark, any line ends, UTF-8 or UTF-16, and gzip. Empty lines are passed over.
+    breaks, a byte-order mark, any line ends, UTF-8 or UTF-16, and gzip. Empty lines are passed over, and so are
+    columns at the end that have neither a name nor any cell.
 
     Raises:
         DataError: missing, empty, not text, a header with empty or repeated names, or rows with more or
@@ -60,6 +61,7 @@ def _parse(text: str, delimiter: str, path: Path) -> tuple[list[str], list[list[
     """The header, the cells of each column, and the line of each row."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     header: list[str] = []
+    width = 0
     columns: list[list[str]] = []
     rows: list[list[str]] = []  # turned into columns in portions: millions of small lists are slow to keep
     lines: list[int] = []
@@ -71,13 +73,15 @@ def _parse(text: str, delimiter: str, path: Path) -> tuple[list[str], list[list[
         if not any(cells):
             continue
         if not header:
-            header = cells
+            width, header = len(cells), _without_empty_end(cells)
             _check_header(header, path)
             columns = [[] for _ in header]
-        elif len(cells) != len(header):
-            problems.add(f"line {line}", f"{len(cells)} cells where the header has {len(header)}")
+        elif len(cells) != width:
+            problems.add(f"line {line}", f"{len(cells)} cells where the header has {width}")
+        elif width > len(header) and any(cells[len(header) :]):
+            problems.add(f"line {line}", "a cell beyond the last named column")
         else:
-            rows.append(cells)
+            rows.append(cells[: len(header)])
             lines.append(line)
             if len(rows) == _PORTION:
                 _append(columns, rows)
@@ -92,6 +96,12 @@ def _append(columns: list[list[str]], rows: list[list[str]]) -> None:
     for column, cells in zip(columns, zip(*rows, strict=True), strict=False):  # no rows, no cells
         column.extend(cells)
     rows.clear()
+
+
+def _without_empty_end(header: list[str]) -> list[str]:
+    """NIH ChestX-ray14 has a comma at the end of every line."""
+    named = [i for i, name in enumerate(header) if name]
+    return header[: named[-1] + 1]
 
 
 def _check_header(header: list[str], path: Path) -> None:

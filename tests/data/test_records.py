@@ -197,3 +197,17 @@ def test_records_survive_the_round_trip(tmp_path_factory, rows):
 def test_description_counts():
     records = validate(frame(pleural_effusion=["1", "0", ""], mask_kind=["manual", "silver", ""]))
     assert "3 images of 3 patients; masks: 1 manual, 1 silver; effusion: 1 yes, 1 no, 1 unknown" in describe(records)
+
+
+def test_a_comma_at_the_end_of_every_line_is_passed_over(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("image,patient_id,,\na,1,,\nb,2,,\n")
+    frame = read_csv_table(path).frame
+    assert list(frame.columns) == ["image", "patient_id"]
+    assert frame["patient_id"].tolist() == ["1", "2"]
+    path.write_text("image,patient_id,\na,1,\nb,2,x\n")
+    with pytest.raises(DataError, match="line 3: a cell beyond the last named column"):
+        read_csv_table(path)
+    path.write_text("image,patient_id,\na,1,\nb,2\n")
+    with pytest.raises(DataError, match="line 3: 2 cells where the header has 3"):
+        read_csv_table(path)

@@ -6,11 +6,16 @@ from pathlib import Path
 import pandas as pd
 
 from densecf.data.readers.chexpert import CHEXPERT
+from densecf.data.readers.embed import EMBED, EMBED_OOD
 from densecf.data.readers.padchest import PADCHEST
 from densecf.data.readers.published import PublishedDataset, read_dataset
+from densecf.data.readers.rsna import RSNA
+from densecf.data.readers.vindr_mammo import VINDR_MAMMO
 from densecf.errors import ConfigError
 
-DATASETS: dict[str, PublishedDataset] = {row.name: row for row in (PADCHEST, CHEXPERT)}
+DATASETS: dict[str, PublishedDataset] = {
+    row.name: row for row in (PADCHEST, CHEXPERT, RSNA, EMBED, EMBED_OOD, VINDR_MAMMO)
+}
 
 
 def get_dataset(name: str) -> PublishedDataset:
@@ -34,6 +39,8 @@ def read_records(
 ) -> pd.DataFrame:
     """The records of a published dataset, with ``split`` in train, val, test; no image is touched.
 
+    ``attrs["shared_patients"]`` says how many patients have records in several parts of the split.
+
     Args:
         name: padchest, chexpert, ...
         table: the dataset's own table (several files where it has several), also gzipped.
@@ -45,4 +52,5 @@ def read_records(
         ConfigError: no such dataset, split or choice.
     """
     reading = read_dataset(get_dataset(name), table, split=split, exclude=exclude, related_effusion=related_effusion)
+    reading.records.attrs["shared_patients"] = reading.shared_patients
     return reading.records

@@ -12,6 +12,7 @@ from densecf.data.csv_table import CsvTable, read_csv_table
 from densecf.data.mapping import Mapped, Mapping, apply_mapping, builtin_mapping
 from densecf.data.problems import listing
 from densecf.data.published_split import draw_split
+from densecf.data.query import select
 from densecf.data.records import shared_patients, validate
 from densecf.errors import ConfigError, DataError
 
@@ -43,8 +44,12 @@ class PublishedDataset:
         read: from these files to one table with a row for each image; joins happen here. ``lines`` are those of
             the file that has the images.
         amend: changes what the mapping gave, before it is validated.
-        published_split: where the papers' split is not two plain draws: records -> (n,) "train", "val", "test",
-            or "" for records that the papers left out.
+        published_split: where the papers' split is not two plain draws: records -> a table with the column
+            ``split``, "train", "val", "test", or "" for records that the papers left out; and where the papers
+            tested on images that they also trained on, ``published_test``, 1 for those tested on.
+        mapping_name: which mapping, if not that of its own name.
+        where: records to keep once the split is drawn (`densecf.data.query`), so that two datasets from the same
+            tables agree on who is tested on.
     """
 
     name: str
@@ -52,10 +57,12 @@ class PublishedDataset:
     tables: str
     read: Callable[[Sequence[Path]], CsvTable] = one_table
     amend: Callable[[Mapped], Mapped] | None = None
-    published_split: Callable[[pd.DataFrame], pd.Series] | None = None
+    published_split: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+    mapping_name: str = ""
+    where: str = ""
 
     def mapping(self) -> Mapping:
-        return builtin_mapping(self.name)
+        return builtin_mapping(self.mapping_name or self.name)
 
 
 @dataclass(frozen=True)
@@ -132,10 +139,16 @@ def read_dataset(
     records = _with_related(records, related_effusion, dataset.name)
     rule = (mapping.published_split if split == "published" else None) or mapping.split
     if split == "published" and dataset.published_split is not None:
-        records["split"] = dataset.published_split(records)
+        drawn = dataset.published_split(records)
+        records[drawn.columns] = drawn
     elif rule is not None:
         records["split"] = draw_split(records, rule, where)
     reading = Reading(records, mapped, mapping, split, 0, list(mapped.report))
+    if dataset.where:
+        chosen = select(records, dataset.where).to_numpy()
+        reading = reading.take(chosen)
+        reading.report.append(f"{(~chosen).sum():,} images left out: not {dataset.where}")
+        records = reading.records
     if "split" in records and (outside := (records["split"] == "").to_numpy()).any():
         reading = reading.take(~outside)
         reading.report.append(f"{outside.sum():,} images are in no part of the published split")
@@ -188,6 +201,9 @@ def _leaks_counted(reading: Reading, where: str) -> Reading:
     if "split" not in reading.records:
         return reading
     shared = shared_patients(reading.records)
+    if "published_test" in reading.records:
+        trained_on = reading.records["split"].isin(["train", "val"]) & (reading.records["published_test"] == 1)
+        shared = sorted({*shared, *reading.records["patient_id"][trained_on]})
     if not shared:
         return reading
     words = f"the {reading.split} split has {len(shared):,} patients in more than one part: {listing(shared, 5)}"

@@ -127,7 +127,7 @@ def build(folder: Path, patients: int = 16, seed: int = 0, images: bool = True) 
                 known_view = position in ("CC", "MLO") or series == "LMLO"
                 if kind == "2D" and not spot and sex == "F" and patient % 11 != 10 and known_view:
                     facts.patient[uid] = str(person)
-                    facts.scanner[uid] = " ".join(model.split()[:2])
+                    facts.scanner[uid] = " ".join(model.split()[:2]).replace("Senograph ", "Senographe ")
                     facts.density[uid] = " ABCD"[density]
                 if images:
                     save_dicom(folder / "images" / path, scene(len(metadata)), Modality="MG")
