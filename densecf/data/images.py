@@ -4,6 +4,7 @@ The content decides the format, not the name. Everything that is wrong with a fi
 that names it.
 """
 
+import io
 import math
 import warnings
 from dataclasses import dataclass
@@ -46,8 +47,12 @@ class RawImage:
         return (row + column) / 2 if abs(row - column) <= 0.01 * row else math.nan
 
 
-def read_image(path: str | Path) -> RawImage:
+def read_image(path: str | Path, content: bytes | None = None) -> RawImage:
     """Read a radiograph.
+
+    Args:
+        path: the file.
+        content: its bytes where it lies in an archive; ``path`` then only names it. Not for NIfTI.
 
     * PNG, JPEG, TIFF: 8 or 16 bit, TIFF also 32-bit integer and float; colours become luminance
       (equal channels are taken as they are), transparency is dropped.
@@ -59,7 +64,7 @@ def read_image(path: str | Path) -> RawImage:
         DataError: missing, empty, truncated or unreadable file, several frames, a side below 16 px,
             an image larger than PIL's limit, NaN or infinite values, or a constant image.
     """
-    raw = _read(Path(path), as_labels=False)
+    raw = _read(Path(path), False, content)
     low, high = float(raw.pixels.min()), float(raw.pixels.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise DataError(f"{path}: the image holds NaN or infinite values.")
@@ -74,29 +79,26 @@ def read_mask(path: str | Path) -> np.ndarray:
     Raises:
         DataError: as `read_image`, but a constant mask is let through.
     """
-    pixels = _read(Path(path), as_labels=True).pixels
+    pixels = _read(Path(path), True, None).pixels
     if not np.isfinite(pixels).all():
         raise DataError(f"{path}: the mask holds NaN or infinite values.")
     return pixels
 
 
-def _read(path: Path, as_labels: bool) -> RawImage:
-    try:
-        with open(path, "rb") as file:
-            head = file.read(132)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file.") from error
-    except OSError as error:
-        raise DataError(f"{path}: the file cannot be read ({error.strerror}).") from error
+def _read(path: Path, as_labels: bool, content: bytes | None) -> RawImage:
+    head = _head(path) if content is None else content[:132]
     if not head:
         raise DataError(f"{path}: the file is empty (0 bytes).")
+    source = path if content is None else io.BytesIO(content)
     try:
         if head[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
-            raw = _read_dicom(path)
+            raw = _read_dicom(path, source)
         elif path.name.lower().endswith((".nii", ".nii.gz", ".hdr", ".img")):
+            if content is not None:
+                raise DataError(f"{path}: NIfTI files cannot be read from an archive; unpack it.")
             raw = _read_nifti(path)
         else:
-            raw = _read_pil(path, as_labels)
+            raw = _read_pil(path, source, as_labels)
     except DataError:
         raise
     except MemoryError as error:
@@ -109,17 +111,27 @@ def _read(path: Path, as_labels: bool) -> RawImage:
     return raw
 
 
+def _head(path: Path) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file.") from error
+    except OSError as error:
+        raise DataError(f"{path}: the file cannot be read ({error.strerror}).") from error
+
+
 def _refuse_huge(path: Path, height: int, width: int) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit and height * width > limit:
         raise DataError(f"{path}: {height} x {width} px is beyond the limit of {limit:,} px (a decompression bomb?).")
 
 
-def _read_pil(path: Path, as_labels: bool) -> RawImage:
+def _read_pil(path: Path, source: Path | io.BytesIO, as_labels: bool) -> RawImage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below, at the same limit
         try:
-            image = Image.open(path, formats=_PIL_FORMATS)
+            image = Image.open(source, formats=_PIL_FORMATS)
         except Image.UnidentifiedImageError as error:
             raise DataError(
                 f"{path}: not a PNG, JPEG, TIFF, DICOM (.dcm) or NIfTI (.nii, .nii.gz) file, or damaged, or of a "
@@ -165,11 +177,11 @@ def _grey(path: Path, image: Image.Image) -> np.ndarray:
     return np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue  # ITU-R BT.601, as PIL
 
 
-def _read_dicom(path: Path) -> RawImage:
+def _read_dicom(path: Path, source: Path | io.BytesIO) -> RawImage:
     import pydicom
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
-    dataset = pydicom.dcmread(path, force=path.suffix.lower() in (".dcm", ".dicom"))
+    dataset = pydicom.dcmread(source, force=path.suffix.lower() in (".dcm", ".dicom"))
     if "PixelData" not in dataset:
         raise DataError(f"{path}: this DICOM file holds no image.")
     frames = int(dataset.get("NumberOfFrames") or 1)

@@ -1,6 +1,6 @@
 """Class indices from mask files: one binary image for each class, or one image of indices."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +44,16 @@ def read_class_masks(paths: Sequence[Path], shape: tuple[int, ...]) -> np.ndarra
     return labels
 
 
-def read_label_mask(path: Path, shape: tuple[int, ...], class_names: Sequence[str]) -> np.ndarray:
+def read_label_mask(
+    path: Path, shape: tuple[int, ...], class_names: Sequence[str], values: Mapping[int, int] | None = None
+) -> np.ndarray:
     """Read an image of class indices.
+
+    Args:
+        path: the file.
+        shape: (H, W) of the image.
+        class_names: "background" first.
+        values: pixel value -> class index; without it the value is the index.
 
     Returns:
         (H, W) uint8.
@@ -53,13 +61,14 @@ def read_label_mask(path: Path, shape: tuple[int, ...], class_names: Sequence[st
     Raises:
         DataError: unreadable, another size than the image, or values that are no class (they are listed).
     """
-    values = _read_sized(path, shape)
-    found = np.unique(values)
-    unknown = [f"{value:g}" for value in found if value not in range(len(class_names))]
+    pixels = _read_sized(path, shape)
+    known = {index: index for index in range(len(class_names))} if values is None else values
+    found, inverse = np.unique(pixels, return_inverse=True)
+    unknown = [f"{value:g}" for value in found if value not in known]
     if unknown:
-        classes = ", ".join(f"{index} {name}" for index, name in enumerate(class_names))
+        classes = ", ".join(f"{value} {class_names[index]}" for value, index in known.items())
         raise DataError(f"{path}: holds the values {listing(unknown, 10)}, which are no class; expected {classes}.")
-    return values.astype(np.uint8)
+    return np.array([known[int(value)] for value in found], np.uint8)[inverse].reshape(pixels.shape)
 
 
 def _read_sized(path: Path, shape: tuple[int, ...]) -> np.ndarray:

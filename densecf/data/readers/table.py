@@ -1,31 +1,26 @@
 """Any CSV file with the columns image and patient_id, and masks and parents if there are any."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from densecf.data.csv_table import read_csv_table
-from densecf.data.images import read_image
 from densecf.data.manual_split import assign_split
 from densecf.data.problems import Problems
-from densecf.data.profiles import NoPositiveValue, get_profile, spacing_of
 from densecf.data.query import select
-from densecf.data.readers.masks import read_class_masks, read_label_mask
-from densecf.data.readers.paths import TableRoot, digest_of_files
+from densecf.data.readers.image_source import DEFAULT_CLASSES, ImageSource
+from densecf.data.readers.mask_files import FileMasks
+from densecf.data.readers.paths import TableRoot
 from densecf.data.records import describe, is_missing, validate
-from densecf.data.sources import Sample
 from densecf.errors import DataError
 from densecf.files import sha256_of_file
 
-DEFAULT_CLASSES = ("background", "left_lung", "right_lung")
 _SUFFIX = "_mask"
 
 
-class TableSource:
+class TableSource(ImageSource):
     """Images and masks listed in a CSV file; see `densecf.data.records` for the columns it may have.
 
     Masks are either one column ``<class>_mask`` for each class (binary images) or one column ``mask``
@@ -52,9 +47,6 @@ class TableSource:
         ConfigError: no such profile.
     """
 
-    counterfactual_source = ""
-    counterfactual_names: tuple[str, ...] = ()
-
     def __init__(
         self,
         table: str | Path,
@@ -65,82 +57,65 @@ class TableSource:
         check_files: bool = True,
     ):
         self.table = Path(table)
-        self.profile = get_profile(profile)
         self.manual = manual
         content = read_csv_table(self.table)
-        self.records = validate(content.frame, content.lines, str(self.table))
+        records = validate(content.frame, content.lines, str(self.table))
         places = [f"line {line}" for line in content.lines]
-        self.class_names, self.mask_columns = _mask_columns(list(self.records.columns), class_names, self.table)
-        self._check_masks(places)
+        names, self.mask_columns = _mask_columns(list(records.columns), class_names, self.table)
+        _set_mask_kind(records, self.mask_columns, places, self.table)
         columns = ["image", *self.mask_columns]
         folder = TableRoot(self.table.parent if root is None else Path(root))
-        self._paths, self._files = folder.resolve_all(self.records, columns, places, str(self.table), check_files)
-        self._split()
-
-    def _check_masks(self, places: list[str]) -> None:
-        """Set mask_kind, and refuse records with some of their masks only."""
-        problems = Problems()
-        given = ~self.records[self.mask_columns].map(is_missing)
-        any_given, all_given = given.any(axis=1), given.all(axis=1)
-        for row in np.flatnonzero(any_given & ~all_given):
-            absent = [name for name in self.mask_columns if not given[name].iloc[row]]
-            problems.add(places[row], f"{', '.join(absent)} is empty while others are given, expected all or none")
-        stated = self.records["mask_kind"]
-        for row in np.flatnonzero(~any_given & (stated != "")):
-            problems.add(places[row], f"mask_kind is {stated.iloc[row]!r} but no mask is given")
-        problems.raise_if_any(f"{self.table}: rows that cannot be used")
-        kinds = np.where(any_given, stated.where(stated != "", "manual"), "")
-        self.records["mask_kind"] = pd.Series(kinds, dtype="str")
-
-    def _split(self) -> None:
-        if "split" in self.records:
-            if self.manual:
-                raise DataError(
-                    f"{self.table}: the table has a column split, so the condition {self.manual!r} for the manual "
-                    "split has no effect. Leave one of them out."
-                )
-            return
-        chosen = select(self.records, self.manual) if self.manual else None
-        if chosen is not None and not (self.records["mask_kind"][chosen] != "").any():
-            raise DataError(f"{self.table}: no record with {self.manual!r} has a mask to fine-tune on.")
-        self.records["split"] = assign_split(self.records, chosen)
-
-    def load(self, row: int, size: int) -> Sample:
-        """See `densecf.data.sources.Source.load`."""
-        path = self._paths["image"][row]
-        raw = read_image(path)
-        try:
-            image, affine = self.profile.image(raw, size)
-        except NoPositiveValue as error:
-            raise DataError(f"{path}: {error}") from error
-        labels = self._labels(row, raw.pixels.shape)
-        mask = None if labels is None else self.profile.mask(labels, size, len(self.class_names))
-        stated = float(self.records["pixel_spacing"].iloc[row])
-        spacing = spacing_of(affine, raw.spacing_mm if math.isnan(stated) else stated)
-        return Sample(image, mask, affine, spacing)
-
-    def _labels(self, row: int, shape: tuple[int, ...]) -> np.ndarray | None:
-        if not self.records["mask_kind"].iloc[row]:
-            return None
-        if self.mask_columns == ["mask"]:
-            return read_label_mask(self._paths["mask"][row], shape, self.class_names)
-        return read_class_masks([self._paths[name][row] for name in self.mask_columns], shape)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """The table's content, the settings, and the size and time of change of every file."""
-        return {
-            "reader": "table",
-            "table_sha256": sha256_of_file(self.table),
-            "files_sha256": digest_of_files(self._files),
-            "profile": [self.profile.name, self.profile.version],
-            "manual": self.manual,
-            "class_names": list(self.class_names),
+        paths, states = folder.resolve_all(records, columns, places, str(self.table), check_files)
+        _set_split(records, manual, self.table)
+        has_mask = (records["mask_kind"] != "").to_numpy()
+        files = {
+            image: [paths[name][row] for name in self.mask_columns]
+            for row, image in enumerate(records["image"])
+            if has_mask[row]
         }
+        super().__init__(
+            records,
+            paths["image"],
+            states,
+            [FileMasks(names, files, self.mask_columns == ["mask"])],
+            np.where(has_mask, 0, -1),
+            profile,
+            {"reader": "table", "table_sha256": sha256_of_file(self.table), "manual": manual},
+        )
 
     def summary(self) -> str:
         """A few lines for a human: classes, and images, patients and masks of each split."""
         classes = ", ".join(self.class_names[1:]) if self.mask_columns else "none (the table has no mask columns)"
         return f"{self.table.name}: profile {self.profile.name}, classes: {classes}\n{describe(self.records)}"
+
+
+def _set_mask_kind(records: pd.DataFrame, columns: list[str], places: list[str], table: Path) -> None:
+    """Set mask_kind, and refuse records with some of their masks only."""
+    problems = Problems()
+    given = ~records[columns].map(is_missing)
+    any_given, all_given = given.any(axis=1), given.all(axis=1)
+    for row in np.flatnonzero(any_given & ~all_given):
+        absent = [name for name in columns if not given[name].iloc[row]]
+        problems.add(places[row], f"{', '.join(absent)} is empty while others are given, expected all or none")
+    stated = records["mask_kind"]
+    for row in np.flatnonzero(~any_given & (stated != "")):
+        problems.add(places[row], f"mask_kind is {stated.iloc[row]!r} but no mask is given")
+    problems.raise_if_any(f"{table}: rows that cannot be used")
+    records["mask_kind"] = pd.Series(np.where(any_given, stated.where(stated != "", "manual"), ""), dtype="str")
+
+
+def _set_split(records: pd.DataFrame, manual: str, table: Path) -> None:
+    if "split" in records:
+        if manual:
+            raise DataError(
+                f"{table}: the table has a column split, so the condition {manual!r} for the manual split has no "
+                "effect. Leave one of them out."
+            )
+        return
+    chosen = select(records, manual) if manual else None
+    if chosen is not None and not (records["mask_kind"][chosen] != "").any():
+        raise DataError(f"{table}: no record with {manual!r} has a mask to fine-tune on.")
+    records["split"] = assign_split(records, chosen)
 
 
 def _mask_columns(
