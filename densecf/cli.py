@@ -147,6 +147,17 @@ COMMANDS: dict[str, Command] = {
             "densecf chromap                                        # a phantom record and its counterfactuals",
         ),
     ),
+    "probe": Command(
+        "ProbeOptions",
+        "probe",
+        "run_probe",
+        "predict a label from image features with few labels, on every scanner",
+        (
+            "densecf probe --label pleural_effusion",
+            "densecf probe --label pneumonia --run simclr cf-simclr none --fractions 0.05 0.1 0.25 1 --seeds 3",
+            "densecf probe --label pneumonia --run cf-simclr --data data/rsna data/chexpert",
+        ),
+    ),
     "compare": Command(
         "CompareOptions",
         "compare",

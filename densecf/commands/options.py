@@ -174,6 +174,38 @@ class ChromapOptions:
 
 
 @dataclass(frozen=True)
+class ProbeOptions:
+    """How well a label is predicted from image features, at several shares of the labels, on every scanner."""
+
+    label: str
+    """What is predicted: any column of the records, 1 and 0 or a few classes; records that do not know it stay out."""
+    run: tuple[str, ...] = ("latest",)
+    """Pretraining runs, a line each; none: random weights."""
+    dataset: str = "auto"
+    """Prepared dataset to learn and test on, phantom, or auto: the one that the runs were pretrained on."""
+    data: tuple[str, ...] = ()
+    """More prepared datasets to test on: their test split, or all records where they have none."""
+    fractions: tuple[float, ...] = (0.05, 0.1, 0.25, 1.0)
+    """Shares of the training patients whose labels are used; a smaller share lies in every larger one."""
+    seeds: Count = 3
+    """Repetitions: each draws other patients for each share."""
+    seed: NonNegative = 0
+    """The first seed; it also decides the parts where the dataset has no val or test split."""
+    domain: str = "scanner"
+    """Column whose values are told apart in tables and picture."""
+    subgroup: str = "sex"
+    """Column whose values are told apart, and of which the gap is measured; '' for none."""
+    encoder: str = ""
+    """Network for --run none, by its name in timm; without it: that of the first other run, or resnet18."""
+    out: Path | None = None
+    """Folder of the product; without it: runs/probe/<label>-<run>."""
+    overwrite: Flag = False
+    """Replace what is in --out."""
+    quiet: Flag = False
+    """No progress bars."""
+
+
+@dataclass(frozen=True)
 class CompareOptions:
     """Paired differences between two fine-tuning runs on the same cases."""
 

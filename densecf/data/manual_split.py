@@ -30,12 +30,12 @@ def assign_split(
     return pd.Series(np.where(records["patient_id"].isin(manual), "manual", "train"), records.index, dtype="str")
 
 
-def patient_order(records: pd.DataFrame, seed: int) -> list[str]:
-    """All patients in a random order of which every beginning holds the strata in proportion."""
-    effusion = records.groupby("patient_id")["pleural_effusion"].max()  # NaN only where all are unknown
-    effusion = effusion.sort_index()
-    order = np.random.default_rng(seed).permutation(len(effusion))
-    shuffled = effusion.iloc[order].fillna(-1)
+def patient_order(records: pd.DataFrame, seed: int, column: str = "pleural_effusion") -> list[str]:
+    """All patients in a random order of which every beginning holds the strata (a column of numbers) in proportion."""
+    stratum = records.groupby("patient_id")[column].max()  # NaN only where all are unknown
+    stratum = stratum.sort_index()
+    order = np.random.default_rng(seed).permutation(len(stratum))
+    shuffled = stratum.iloc[order].fillna(-1)
     rank = shuffled.groupby(shuffled).cumcount() + 0.5
     place = rank / shuffled.map(shuffled.value_counts())
     return [str(patient) for patient in place.sort_values(kind="stable").index]

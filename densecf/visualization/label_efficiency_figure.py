@@ -1,0 +1,84 @@
+"""AUC against the share of labels: one panel a domain, a line a method with its band (papers' figures 3 to 6)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from densecf.files import atomic_path
+
+WIDTH, HEIGHT, COLUMNS = 3.1, 2.7, 4  # inches a panel; panels side by side
+DOTS_PER_INCH = 150
+INK, SOFT = "#1b1f24", "#6b7280"
+# Okabe and Ito's colours, told apart by all kinds of colour vision, and a marker for each.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
+MARKERS = "osD^vPX*"
+
+
+def save_curves(path: Path | str, curves: pd.DataFrame, *, title: str = "") -> Path:
+    """Write one PNG; see `curves_figure`.
+
+    Raises:
+        DensecfError: the disk is full, or the place cannot be written.
+    """
+    figure = curves_figure(curves, title=title)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=DOTS_PER_INCH, format="png", facecolor="white")
+    return Path(path)
+
+
+def curves_figure(curves: pd.DataFrame, *, title: str = "") -> Figure:
+    """Panels in the order of the table, each with its own AUC axis.
+
+    Args:
+        curves: columns panel, run, fraction, auc, se (NaN: no band), n.
+        title: one line above all.
+
+    Raises:
+        ValueError: nothing to draw.
+    """
+    panels, methods = list(dict.fromkeys(curves["panel"])), list(dict.fromkeys(curves["run"]))
+    if not panels:
+        raise ValueError("expected at least one panel")
+    across = min(COLUMNS, len(panels))
+    down = math.ceil(len(panels) / across)
+    foot = 0.45 + 0.2 * math.ceil(len(methods) / across)
+    size = (max(4.2, across * WIDTH), down * HEIGHT + foot + 0.3)
+    figure = Figure(figsize=size)
+    grid = figure.subplots(down, across, squeeze=False)
+    ticks = sorted(curves["fraction"].unique())
+    for axes, name in zip(grid.flat, panels, strict=False):
+        part = curves[curves["panel"] == name]
+        for number, method in enumerate(methods):
+            line = part[part["run"] == method].sort_values("fraction")
+            x, y, error = (line[key].to_numpy(dtype=float) for key in ("fraction", "auc", "se"))
+            style = {"color": COLOURS[number % len(COLOURS)], "label": method}
+            axes.plot(x, y, marker=MARKERS[number % len(MARKERS)], markersize=4, linewidth=1.5, **style)
+            band = np.nan_to_num(error)
+            axes.fill_between(x, y - band, y + band, color=style["color"], alpha=0.2, linewidth=0)
+        axes.set_xscale("log")
+        axes.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
+        axes.xaxis.set_major_locator(FixedLocator(ticks))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticklabels([f"{100 * tick:g} %" for tick in ticks])
+        axes.set_title(f"{name} (n = {part['n'].iloc[0]:,})", fontsize=9, color=INK, parse_math=False)
+        axes.grid(alpha=0.25, linewidth=0.6)
+        axes.tick_params(labelsize=8, colors=SOFT)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    for axes in grid[:, 0]:
+        axes.set_ylabel("ROC-AUC", fontsize=8, color=SOFT)
+    figure.suptitle(title, fontsize=10, weight="bold", color=INK, x=0.01, ha="left", parse_math=False)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower left", ncols=across, fontsize=8, frameon=False, bbox_to_anchor=(0.01, 0))
+    figure.text(0.99, 0.01, "x: share of the training labels; band: standard error over seeds", fontsize=7,
+                color=SOFT, ha="right", va="bottom")  # fmt: skip
+    figure.tight_layout(rect=(0, foot / size[1], 1, 1 - 0.25 / size[1]))
+    return figure
