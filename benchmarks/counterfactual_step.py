@@ -52,7 +52,7 @@ def main() -> None:
         module, times = CounterfactualTraining(config, network, scm, plan.updates), Times()
         fit(
             module, dataset, plan, Path(folder), hardware=HardwareConfig(accelerator="cpu", precision="32"), title="",
-            pixels_per_record=1, checkpoint_minutes=60, callbacks=[times], progress=False, channels_last=False,
+            work_per_record=1, checkpoint_minutes=60, callbacks=[times], progress=False, channels_last=False,
         )  # fmt: skip
         batch = default_collate([dataset[0, row] for row in range(options.batch)])
         plain = plain_step(config, HVAE(config.network, parents.width), batch)

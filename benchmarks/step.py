@@ -66,7 +66,7 @@ def main() -> None:
         times = Times()
         hardware = HardwareConfig(accelerator="cpu", precision="32")
         fit(
-            module, dataset, plan, Path(folder), hardware=hardware, title="", pixels_per_record=1,
+            module, dataset, plan, Path(folder), hardware=hardware, title="", work_per_record=1,
             checkpoint_minutes=60, callbacks=[times], progress=False,
         )  # fmt: skip
         batch = default_collate([dataset[key] for key in [(0, row) for row in range(options.batch)]])

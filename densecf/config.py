@@ -24,6 +24,7 @@ Positive = Annotated[float, Gt(0)]
 Count = Annotated[int, Ge(1)]
 NonNegative = Annotated[int, Ge(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
+Share = Annotated[float, Interval(gt=0, le=1)]
 Config = TypeVar("Config")
 
 
@@ -32,7 +33,7 @@ class ModelConfig:
     """The U-Net (segmentation_models_pytorch) and the dense projection head."""
 
     encoder: str = "resnet50"
-    """Encoder, by its name in segmentation_models_pytorch."""
+    """Encoder, by its name in segmentation_models_pytorch; for image-level methods, any backbone of timm."""
     decoder_channels: tuple[Count, Count, Count, Count, Count] = (1024, 512, 256, 128, 32)
     """Decoder widths, coarse to fine; the last one is the width of the dense features."""
     encoder_weights: Literal["none", "imagenet"] = "none"
@@ -109,8 +110,51 @@ class HVAEConfig:
 
 
 @dataclass(frozen=True)
+class DistillationConfig:
+    """DINO-v2, as published (arXiv 2304.07193 and its public configuration)."""
+
+    prototypes: Count = 65536
+    """Outputs of the head."""
+    hidden: Count = 2048
+    """Hidden width of the head."""
+    bottleneck: Count = 256
+    """Width in front of the head's last layer."""
+    local_crops: Count = 8
+    """Small crops that only the student sees, beside the two large ones."""
+    local_size: NonNegative = 0
+    """Side of the small crops; 0: three sevenths of the image's (96 of 224), in whole patches."""
+    local_scale: tuple[Share, Share] = (0.05, 0.32)
+    """Area of the small crops, as a share of the image's; --views.scale is that of the large ones."""
+    blur_probs: tuple[Fraction, Fraction, Fraction] = (1.0, 0.1, 0.5)
+    """Probability of a blur in the first large crop, the second, the small ones."""
+    solarize_probs: tuple[Fraction, Fraction, Fraction] = (0.0, 0.2, 0.0)
+    """Probability of solarising, likewise."""
+    student_temperature: Positive = 0.1
+    teacher_temperature: tuple[Positive, Positive] = (0.04, 0.07)
+    """From the first value to the second one over the teacher's warm-up."""
+    teacher_warmup: Fraction = 0.3
+    """Share of all steps of the teacher's warm-up."""
+    momentum: Fraction = 0.992
+    """Decay of the teacher's running mean of the student at the start; a cosine leads to 1."""
+    ibot: Annotated[float, Ge(0)] = 1.0
+    """Weight of the masked-patch loss (iBOT); networks without patches have none."""
+    mask_share: tuple[Share, Share] = (0.1, 0.5)
+    """Share of the patches that are masked, in one of the two large crops."""
+    koleo: Annotated[float, Ge(0)] = 0.1
+    """Weight of the term that spreads the embeddings of a batch (KoLeo)."""
+    weight_decay_end: Annotated[float, Ge(0)] = 0.4
+    """A cosine leads from --optim.weight-decay to this."""
+    layer_decay: Annotated[float, Interval(gt=0, le=1)] = 0.9
+    """Learning rates shrink by this with every block towards the image."""
+    drop_path: Annotated[float, Interval(ge=0, lt=1)] = 0.3
+    """Largest share of samples that skip a block of the student."""
+    freeze_last: Fraction = 0.01
+    """Share of all steps in which the head's last layer stays as it is."""
+
+
+@dataclass(frozen=True)
 class PretrainConfig:
-    """Pretrain a whole U-Net, pixel by pixel, with counterfactual views."""
+    """Pretrain a whole U-Net pixel by pixel, or a backbone image by image, with counterfactual views."""
 
     method: Literal[tuple(METHODS)] = "s-mvd-cl"  # type: ignore[valid-type]
     """What is contrasted with what (see the list below)."""
@@ -120,6 +164,9 @@ class PretrainConfig:
     """Stored counterfactuals to use as views, by their source (e.g. hvae, or truth on a phantom); none: augmented
     views of the real image only; auto: the only source besides truth; on the phantom those of the HVAE that comes
     with densecf, made on first use."""
+    intervene: tuple[str, ...] = ()
+    """Parents whose counterfactuals are used, e.g. scanner, or scanner pleural_effusion; without it: all that are
+    stored for pixels, scanner for images."""
     where: str = ""
     """Records to pretrain on, e.g. scanner=A,age>=18; without it: the training split."""
     exclude: str = ""
@@ -140,12 +187,20 @@ class PretrainConfig:
     """How the two directions of a dual method are joined: the paper averages, the authors' code sums."""
     seed: NonNegative = 0
     """Decides the initial weights, the order of the records, and every view and point."""
+    global_weight: Annotated[float, Ge(0)] = 0.0
+    """Weight of an image-level contrastive term (cf-simclr on the encoder) beside that of the pixels."""
+    global_temperature: Positive = 0.1
+    """Its temperature."""
+    patch_size: NonNegative = 0
+    """Side of a ViT's patches, for image-level methods; 0: that in its name."""
     monitor_every: Annotated[float, Ge(0)] = 1.0
     """Epochs between k-means purity and linear pixel probe; 0 switches both off."""
     checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
     """Minutes between checkpoints to resume from; 0: one after every step."""
     views: ViewParameters = field(default_factory=ViewParameters)
     model: ModelConfig = field(default_factory=ModelConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    """For dino, dino-plus and cf-dino."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
@@ -268,7 +323,7 @@ def from_dict(kind: type[Config], values: dict[str, Any], source: str) -> Config
     from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
     strict = with_config(ConfigDict(extra="forbid"))
-    for nested in (ModelConfig, OptimConfig, HardwareConfig, ViewParameters, HVAEConfig, kind):
+    for nested in (ModelConfig, DistillationConfig, OptimConfig, HardwareConfig, ViewParameters, HVAEConfig, kind):
         strict(nested)
     try:
         return TypeAdapter(kind).validate_python(values)

@@ -8,12 +8,14 @@ import yaml
 from densecf.config import FinetuneConfig, PretrainConfig, from_dict, load_yaml, to_dict
 from densecf.errors import ConfigError
 from densecf.methods import METHODS
-from densecf.presets import FINETUNE_PRESETS, PRETRAIN_PRESETS
+from densecf.methods import METHODS
+from densecf.presets import FINETUNE_PRESETS, PIXEL_PRESETS, pretrain_presets
 
 
 @pytest.mark.parametrize(
     ("kind", "config"),
-    [(PretrainConfig, c) for c in PRETRAIN_PRESETS.values()] + [(FinetuneConfig, c) for c in FINETUNE_PRESETS.values()],
+    [(PretrainConfig, c) for method in METHODS for c in pretrain_presets(method).values()]
+    + [(FinetuneConfig, c) for c in FINETUNE_PRESETS.values()],
 )
 def test_config_survives_yaml(tmp_path, kind, config):
     path = tmp_path / "config.yaml"
@@ -53,7 +55,7 @@ def test_left_out_options_keep_their_defaults(tmp_path):
 
 
 def test_the_authors_preset_departs_where_their_code_does():
-    authors, ours = PRETRAIN_PRESETS["authors"], PRETRAIN_PRESETS["default"]
+    authors, ours = PIXEL_PRESETS["authors"], PIXEL_PRESETS["default"]
     assert (authors.direction_reduction, authors.views.solarize_anchor) == ("sum", False)
     assert (ours.direction_reduction, ours.views.solarize_anchor) == ("mean", True)
 

@@ -11,10 +11,11 @@ from densecf.commands.options import CounterfactualRunOptions, RunOptions
 from densecf.config import PHANTOM, CounterfactualConfig, FinetuneConfig, PretrainConfig, from_dict, load_yaml, to_dict
 from densecf.data.layout import read_meta
 from densecf.errors import ConfigError
-from densecf.presets import COUNTERFACTUAL_PRESETS, FINETUNE_PRESETS, PRETRAIN_PRESETS
+from densecf.methods import METHODS
+from densecf.presets import COUNTERFACTUAL_PRESETS, FINETUNE_PRESETS, PIXEL_PRESETS, pretrain_presets
 
 _TRAININGS: dict[str, tuple[type, dict[str, Any], str]] = {  # config, presets, the runs' folder
-    "pretrain": (PretrainConfig, PRETRAIN_PRESETS, "pretrain"),
+    "pretrain": (PretrainConfig, PIXEL_PRESETS, "pretrain"),
     "finetune": (FinetuneConfig, FINETUNE_PRESETS, "finetune"),
     "counterfactuals train": (CounterfactualConfig, COUNTERFACTUAL_PRESETS, "counterfactuals"),
 }
@@ -27,9 +28,13 @@ def default_options(command: str, kind: type, arguments: list[str]) -> Any:
     Raises:
         ConfigError: a preset, config file or run to resume that cannot be used.
     """
-    if command not in _TRAININGS or ({"-h", "--help"} & set(arguments) and "--preset" not in arguments):
+    wants_help = bool({"-h", "--help"} & set(arguments))
+    if command not in _TRAININGS or (wants_help and not {"--preset", "--method"} & set(arguments)):
         return None
     config_kind, presets, folder = _TRAININGS[command]
+    method = _value(arguments, "--method") if command == "pretrain" else None
+    if method in METHODS:
+        presets = pretrain_presets(method)
     _refuse_contradictions(arguments)
     if "--resume" in arguments:
         out = _value(arguments, "--out")

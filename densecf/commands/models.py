@@ -53,12 +53,18 @@ def with_counterfactuals(config: PretrainConfig, data: PreparedDataset, *, progr
     from densecf.counterfactuals.generation import PAPER, generate
     from densecf.counterfactuals.generator import KIND, load_generator
     from densecf.counterfactuals.interventions import parse_interventions
+    from densecf.training.domains import intervened_parents
 
     asked = config.counterfactuals in ("auto", KIND) and METHODS[config.method].counterfactuals
-    if config.data != PHANTOM or not asked or KIND in data.counterfactuals:
+    if config.data != PHANTOM or not asked:
         return data
-    generator = load_generator(embedded_model())
-    if generator.size != data.size:
+    held = data.counterfactuals.get(KIND, ())
+    covered = {parent for name in held for parent in intervened_parents(name)}
+    missing = [f"{parent}=other" for parent in config.intervene if parent not in covered]
+    wanted = [*(() if held else PAPER), *missing]
+    wanted = [name for place, name in enumerate(wanted) if name not in wanted[:place]]
+    generator = load_generator(embedded_model()) if wanted else None
+    if generator is None or generator.size != data.size:
         return data
-    print(f"Making the counterfactuals of {data.path} with the HVAE that comes with densecf (once)")
-    return generate(generator, data, parse_interventions(PAPER, generator.scm.parents), progress=progress)
+    print(f"Making counterfactuals of {data.path} with the HVAE that comes with densecf (once): {', '.join(wanted)}")
+    return generate(generator, data, parse_interventions(wanted, generator.scm.parents), progress=progress)

@@ -12,6 +12,7 @@ from densecf.commands.options import PretrainOptions
 from densecf.commands.training_run import train_in_run
 from densecf.config import PHANTOM, PretrainConfig
 from densecf.data.prepared import PreparedDataset
+from densecf.errors import ConfigError
 from densecf.methods import METHODS
 
 
@@ -20,6 +21,7 @@ def run_pretrain(options: PretrainOptions) -> Path | None:
     from densecf.training.pretrain import pretrain
 
     config, progress = options.config, not options.run.quiet
+    refuse_idle_options(config)
     joined = runs.join_run(options.run.out) if runs.process_rank() > 0 else None  # then the dataset is complete
     data = with_counterfactuals(config, open_dataset(config.data, progress=progress), progress=progress)
     config = resolved(config, data)
@@ -41,6 +43,22 @@ def run_pretrain(options: PretrainOptions) -> Path | None:
     print(f"{facts['steps']} steps over {facts['views']} views an image (counterfactuals: {facts['counterfactuals']})")
     print(f"Run: {out}")
     return out
+
+
+def refuse_idle_options(config: PretrainConfig) -> None:
+    """Raises ConfigError for options that were set and that the method would ignore."""
+    row, plain = METHODS[config.method], PretrainConfig()
+    serves = {  # option: does the method hear it?
+        "intervene": bool(row.counterfactuals) and config.counterfactuals != "none",
+        "global_weight": row.objective == "contrast" and not row.image_level,
+        "global_temperature": config.global_weight > 0,
+        "patch_size": row.image_level,
+        "distillation": row.objective == "distil",
+    }
+    idle = [name for name, heard in serves.items() if not heard and getattr(config, name) != getattr(plain, name)]
+    if idle:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+        raise ConfigError(f"{flags}: has no effect with {config.method} here; leave it out")
 
 
 def resolved(config: PretrainConfig, data: PreparedDataset) -> PretrainConfig:

@@ -99,7 +99,7 @@ def train_counterfactuals(
         out,
         hardware=config.hardware,
         title="hvae",
-        pixels_per_record=data.size**2,
+        work_per_record=data.size**2,
         checkpoint_minutes=config.checkpoint_minutes,
         callbacks=[SampleGrids(data, rows, scm, grids_every)] if grids_every else [],
         resume=resume,

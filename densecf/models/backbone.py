@@ -67,7 +67,8 @@ def build_image_encoder(
     patch = patch_of(body)
     if patch and size % patch:
         raise ConfigError(f"model.patch_size: images of {size} px do not divide into patches of {patch} px")
-    return ImageEncoder(body, int(body.num_features))
+    width: Any = body.num_features
+    return ImageEncoder(body, int(width))
 
 
 def patch_of(body: nn.Module) -> int:

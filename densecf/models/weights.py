@@ -59,6 +59,22 @@ def network_facts(method: str, model: ModelConfig, data: PreparedDataset) -> dic
     }
 
 
+def image_facts(method: str, encoder: str, patch_size: int, data: PreparedDataset) -> dict[str, Any]:
+    """The same of an image-level backbone: ``encoder`` is timm's name, ``patch_size`` 0 for a network without."""
+    return {
+        "kind": BACKBONE,
+        "method": method,
+        "encoder": encoder,
+        "patch_size": patch_size,
+        "in_channels": 1,
+        "normalisation": {"mean": MEAN, "std": STD},
+        "classes": len(data.class_names),
+        "class_names": list(data.class_names),
+        "size": data.size,
+        "profile": data.meta.get("profile") or "",
+    }
+
+
 def save_weights(model: smp.Unet, path: Path, meta: dict[str, Any]) -> None:
     """Writes the U-Net atomically; keys are those of segmentation_models_pytorch."""
     save_tensors(model.state_dict(), path, {"normalisation": {"mean": MEAN, "std": STD}, "in_channels": 1, **meta})

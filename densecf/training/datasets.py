@@ -5,6 +5,8 @@ Every sample is a pure function of (seed, epoch, row): it does not depend on whi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -12,6 +14,7 @@ from torch.utils.data import Dataset
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import DataError
 from densecf.methods import Method
+from densecf.training.domains import intervened_parents
 from densecf.views.correspondences import sample_correspondences
 from densecf.views.geometry import IGNORE
 from densecf.views.multiview import MultiView, Views, view_seed
@@ -23,23 +26,42 @@ TRUTH = "truth"
 """The source that only a phantom has; what a model made goes before it."""
 
 
-def choose_counterfactuals(data: PreparedDataset, wanted: str, method: Method) -> tuple[str, tuple[str, ...]]:
+def choose_counterfactuals(
+    data: PreparedDataset, wanted: str, method: Method, intervene: Sequence[str] = ()
+) -> tuple[str, tuple[str, ...]]:
     """Which stored counterfactuals become views: (source, names); ("", ()) for none.
 
     Args:
         wanted: a source, "auto" or "none".
+        intervene: parents; only interventions on these are taken. Without it: all for pixel-level methods, those on
+            the scanner for image-level ones.
 
     Raises:
         DataError: when the dataset does not hold what is wanted; the message says what it holds.
     """
     if wanted == "none" or not method.counterfactuals:
         return "", ()
+    source = _choose_source(data, wanted, method)
+    names = data.counterfactuals[source]
+    parents = frozenset(intervene or (("scanner",) if method.image_level else ()))
+    chosen = tuple(name for name in names if not parents or intervened_parents(name) <= parents)
+    missing = sorted(parents.difference(*(intervened_parents(name) for name in chosen)))
+    if missing:
+        raise DataError(
+            f"{data.path}: {source} holds no counterfactuals of {', '.join(missing)} (there are: {', '.join(names)}); "
+            f"'densecf counterfactuals generate --data {data.path} --do {missing[0]}=other' makes them, or choose "
+            "others with --intervene"
+        )
+    return source, chosen
+
+
+def _choose_source(data: PreparedDataset, wanted: str, method: Method) -> str:
     held = data.counterfactuals
     made = [source for source in held if source != TRUTH] or list(held)
     if wanted == "auto" and len(made) == 1:
         wanted = made[0]
     if wanted in held:
-        return wanted, tuple(held[wanted])
+        return wanted
     if not held:
         raise DataError(
             f"{data.path}: holds no counterfactuals, and this method contrasts them; make them with 'densecf "
@@ -90,7 +112,7 @@ class ViewDataset(Dataset):
 class ContrastDataset(Dataset):
     """(epoch, row) -> what one step of the contrastive methods needs of a record.
 
-    Returns a dict: ``images`` (V, 1, H, W); for "multi" pairing ``points`` (V, N, 2), ``ids`` and ``query``
+    Returns a dict: ``images`` (V, 1, H, W) and ``row``; for "multi" pairing ``points`` (V, N, 2), ``ids`` and ``query``
     (V, N); for "dual" pairing the same with (P, 2, N, ...) in front, one pair of anchor and target for each
     target view. Points lie in the field of view that the views of a pair (all views, for "multi") share. A
     negative id marks a point that takes no part; ``query`` is False where a point is a key only.
@@ -117,7 +139,7 @@ class ContrastDataset(Dataset):
         tensors = {"points": points.float(), "ids": torch.where(valid, ids, -1), "query": query}
         if self.method.pairing == "multi":
             tensors = {name: value[0] for name, value in tensors.items()}
-        return {"images": sample["images"], **tensors}
+        return {"images": sample["images"], "row": torch.tensor(row), **tensors}
 
 
 def pair_views(per_view: Tensor, pairing: str) -> Tensor:

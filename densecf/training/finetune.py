@@ -125,7 +125,7 @@ def run_fold(
         out,
         hardware=config.hardware,
         title=f"fold {number + 1}/{folds.num_folds}",
-        pixels_per_record=data.size**2,
+        work_per_record=data.size**2,
         checkpoint_minutes=config.checkpoint_minutes,
         resume=resume,
         progress=progress,

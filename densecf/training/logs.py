@@ -77,16 +77,17 @@ def report(module: LightningModule, step: int, metrics: dict[str, Tensor]) -> No
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar over the whole training, with the loss and the pixels compared a second.
+    """Lightning's bar over the whole training, with the loss and the rate.
 
     Args:
         title: what is trained.
-        pixels_per_step: pixels that one step of one process learns from.
+        work_per_step: pixels (or images) that one step of one process learns from.
+        unit: which of them.
     """
 
-    def __init__(self, title: str, pixels_per_step: int):
+    def __init__(self, title: str, work_per_step: int, unit: str = "pixels"):
         super().__init__(refresh_rate=5)
-        self.title, self.pixels_per_step = title, pixels_per_step
+        self.title, self.work_per_step, self.unit = title, work_per_step, unit
 
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
         super().on_train_epoch_start(trainer, *args)
@@ -101,4 +102,4 @@ class ProgressBar(TQDMProgressBar):
         steps = bar["n"] - bar["initial"]
         if not steps or not bar["elapsed"]:
             return shown
-        return shown | {"pixels/s": f"{steps / bar['elapsed'] * self.pixels_per_step:,.0f}"}
+        return shown | {f"{self.unit}/s": f"{steps / bar['elapsed'] * self.work_per_step:,.0f}"}

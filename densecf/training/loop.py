@@ -39,7 +39,8 @@ def fit(
     *,
     hardware: HardwareConfig,
     title: str,
-    pixels_per_record: int,
+    work_per_record: int,
+    unit: str = "pixels",
     checkpoint_minutes: float,
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
@@ -55,7 +56,8 @@ def fit(
         out: folder for the checkpoint, ``metrics.jsonl`` and TensorBoard files.
         hardware: devices, precision, loader processes.
         title: name in front of the progress bar.
-        pixels_per_record: pixels that a record brings to the loss, for the bar's rate.
+        work_per_record: what a record brings to the loss, for the bar's rate.
+        unit: of which.
         checkpoint_minutes: time between checkpoints.
         callbacks: more Lightning callbacks.
         resume: continue an interrupted training.
@@ -70,7 +72,7 @@ def fit(
     resuming = resume and checkpoint.is_file()
     start = _steps_done(checkpoint) * plan.accumulate if resuming else 0
     _quiet_lightning()
-    bar = [ProgressBar(title, pixels_per_record * plan.records_per_step)] if progress else []
+    bar = [ProgressBar(title, work_per_record * plan.records_per_step, unit)] if progress else []
     trainer = _make_trainer(
         hardware,
         accumulate_grad_batches=plan.accumulate,

@@ -35,11 +35,14 @@ class TrainingModule(LightningModule):
         self.optim, self.updates = optim, updates
 
     def configure_optimizers(self) -> Any:
+        return self.with_schedule([{"params": [p for p in self.parameters() if p.requires_grad]}])
+
+    def with_schedule(self, groups: list[dict[str, Any]]) -> Any:
+        """AdamW over groups of parameters, each following the schedule from its own learning rate."""
         # The fused kernel would unscale float16 gradients itself, after they were clipped.
         fused = self.trainer.precision != "16-mixed"
-        trainable = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            trainable, lr=self.optim.lr, betas=self.optim.betas, weight_decay=self.optim.weight_decay, fused=fused
+            groups, lr=self.optim.lr, betas=self.optim.betas, weight_decay=self.optim.weight_decay, fused=fused
         )
         factor = partial(lr_factor, updates=self.updates, config=self.optim)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

@@ -1,45 +1,52 @@
-"""Pretraining: a whole U-Net learns pixel embeddings that agree across views.
+"""Pretraining: a U-Net learns pixel embeddings, or a backbone image embeddings, that agree across views.
 
-    densecf pretrain --method s-mvd-cl                       # the embedded phantom
-    densecf pretrain --data data/lungs --method dvd-cl       # your own images
-    torchrun --nproc-per-node 8 -m densecf pretrain ...      # eight GPUs
-
-The step: views -> dense features -> embeddings at the sampled points -> one contrastive loss.
+densecf pretrain --method s-mvd-cl                       # the embedded phantom
+densecf pretrain --data data/lungs --method dvd-cl       # your own images
+densecf pretrain --method cf-simclr                      # whole images
+torchrun --nproc-per-node 8 -m densecf pretrain ...      # eight GPUs
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch.utils.data import Dataset
 
 from densecf.config import PretrainConfig
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import DataError
 from densecf.files import atomic_path
-from densecf.losses.pairing import contrast, contrast_chance_level
 from densecf.methods import METHODS
-from densecf.models.heads import projection_head
-from densecf.models.unet import build_unet, dense_features, normalise
-from densecf.models.weights import HEAD, WEIGHTS, load_into, network_facts, save_head, save_weights
+from densecf.models.backbone import patch_of
 from densecf.runs import process_rank
 from densecf.training.datasets import ContrastDataset, ViewDataset, choose_counterfactuals
-from densecf.training.logs import report
-from densecf.training.loop import LOG_EVERY, check_finite, fit, world_size
-from densecf.training.monitors import effective_rank, feature_spread, positive_negative_gap
-from densecf.training.optim import TrainingModule
+from densecf.training.distillation import Distillation
+from densecf.training.domains import DomainImages
+from densecf.training.image_datasets import CropDataset, ImagePairDataset
+from densecf.training.image_level import ImageContrast
+from densecf.training.loop import fit, world_size
+from densecf.training.module import PretrainingModule
+from densecf.training.pixel_level import Contrast, Segmentation
 from densecf.training.probe import EmbeddingMonitor
 from densecf.training.sampler import StepPlan
-from densecf.views.geometry import IGNORE
-from densecf.views.sampling import sample_at
 
 PATIENTS = "records.csv"
 """The records a run was pretrained on: what fine-tuning checks itself against."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a training sees: samples by (epoch, row), views of a record, and what each record brings to the loss."""
+
+    dataset: Dataset
+    views: int
+    work: int
+    unit: str
 
 
 def pretrain(
@@ -67,46 +74,36 @@ def pretrain(
         DataError: when the records do not serve the method.
     """
     started, method = time.monotonic(), METHODS[config.method]
-    counterfactuals = choose_counterfactuals(data, config.counterfactuals, method)
-    views = ViewDataset(
-        data,
-        config.views,
-        counterfactuals=counterfactuals,
-        augmentations=1 if counterfactuals[1] or method.objective == "segment" else 2,
-        seed=config.seed,
-    )
-    dataset = views if method.objective == "segment" else ContrastDataset(views, method, config.points)
+    counterfactuals = choose_counterfactuals(data, config.counterfactuals, method, config.intervene)
     plan = StepPlan(
         tuple(rows), config.batch_size, config.epochs, config.accumulate, config.seed, world_size(config.hardware)
     )
-    if plan.records_per_step * views.num_views < 2:
-        raise DataError(f"{data.path}: {len(rows)} record(s) give a step of one view; batch normalisation needs two")
     init_from = Path(config.init_from) if config.init_from else None
-    module = _make_module(config, len(data.class_names), plan.updates, init_from)
+    module = make_module(config, data, plan.updates, init_from)
+    samples = make_samples(config, data, counterfactuals, module)
+    _check_step(config, plan, samples, data)
     if process_rank() == 0:
         write_records(data, rows, out, init_from)
     fit(
         module,
-        dataset,
+        samples.dataset,
         plan,
         out,
         hardware=config.hardware,
         title=config.method,
-        pixels_per_record=views.num_views * (data.size**2 if method.objective == "segment" else config.points),
+        work_per_record=samples.work,
+        unit=samples.unit,
         checkpoint_minutes=config.checkpoint_minutes,
         callbacks=_monitors(config, data, rows, plan),
         resume=resume,
         progress=progress,
     )
     if module.trainer.is_global_zero:
-        if config.method != "segmentation":
-            head_facts = {"hidden": config.model.projection_hidden, "dim": config.model.projection_dim}
-            save_head(module.get_submodule("head"), out / HEAD, head_facts)
-        save_weights(module.unet, out / WEIGHTS, network_facts(config.method, config.model, data))
+        module.save(out, data)
     return {
         "records": len(rows),
         "counterfactuals": counterfactuals[0] or "none",
-        "views": views.num_views,
+        "views": samples.views,
         "steps": plan.steps,
         "seconds": round(time.monotonic() - started),
     }
@@ -121,109 +118,77 @@ def write_records(data: PreparedDataset, rows: list[int], out: Path, init_from: 
         records.to_csv(temporary, index=False)
 
 
-def _make_module(config: PretrainConfig, classes: int, updates: int, init_from: Path | None) -> _Pretraining:
-    torch.manual_seed(config.seed)  # the initial weights; nothing later draws from torch's global generator
-    kind = Segmentation if METHODS[config.method].objective == "segment" else Contrast
+def make_samples(
+    config: PretrainConfig,
+    data: PreparedDataset,
+    counterfactuals: tuple[str, tuple[str, ...]],
+    module: PretrainingModule,
+) -> Samples:
+    """The samples that the method learns from."""
+    method = METHODS[config.method]
+    if method.image_level:
+        images = DomainImages(data, counterfactuals, method.counterfactuals, config.seed)
+        if isinstance(module, Distillation):
+            patch = patch_of(module.student.encoder.body) if config.distillation.ibot else 0
+            crops = CropDataset(images, config.views, config.distillation, patch)
+            return Samples(crops, crops.num_views, 1, "images")
+        return Samples(ImagePairDataset(images, config.views), ImagePairDataset.num_views, 1, "images")
+    views = ViewDataset(
+        data,
+        config.views,
+        counterfactuals=counterfactuals,
+        augmentations=1 if counterfactuals[1] or method.objective == "segment" else 2,
+        seed=config.seed,
+    )
+    if method.objective == "segment":
+        return Samples(views, views.num_views, views.num_views * data.size**2, "pixels")
+    pixels = ContrastDataset(views, method, config.points)
+    return Samples(pixels, views.num_views, views.num_views * config.points, "pixels")
+
+
+def make_module(
+    config: PretrainConfig, data: PreparedDataset, updates: int, init_from: Path | None
+) -> PretrainingModule:
+    """The module that pretrains with the method, its weights drawn from the seed or loaded.
+
+    Raises:
+        ConfigError: a network that cannot be built.
+        CheckpointError: weights that do not fit it.
+    """
+    torch.manual_seed(config.seed)  # the initial weights; only drop-path draws from torch's generator later
+    method = METHODS[config.method]
+    kinds: dict[str, type[Contrast | ImageContrast | Segmentation | Distillation]] = {
+        "contrast": ImageContrast if method.image_level else Contrast,
+        "segment": Segmentation,
+        "distil": Distillation,
+    }
     # Weights that are about to be replaced need no download.
     weights = "none" if init_from else config.model.encoder_weights
-    module = kind(config, classes, updates, None if weights == "none" else weights)
-    if init_from is not None:
-        load_into(module.unet, init_from)
+    module = kinds[method.objective](config, data, updates, None if weights == "none" else weights)
+    if init_from is not None and process_rank() == 0:
+        print(module.start_from(init_from))
+    elif init_from is not None:
+        module.start_from(init_from)
     return module
 
 
+def _check_step(config: PretrainConfig, plan: StepPlan, samples: Samples, data: PreparedDataset) -> None:
+    """Raises DataError when a step would see too little to learn from."""
+    if plan.records_per_step * samples.views < 2:
+        raise DataError(
+            f"{data.path}: {len(plan.rows)} record(s) give a step of one view; batch normalisation needs two"
+        )
+    if METHODS[config.method].image_level and plan.records_per_step * plan.world < 2:
+        raise DataError(
+            f"{data.path}: --batch-size {config.batch_size} gives a step of one record, and {config.method} compares "
+            "records with each other; it needs two at least"
+        )
+
+
 def _monitors(config: PretrainConfig, data: PreparedDataset, rows: list[int], plan: StepPlan) -> list[EmbeddingMonitor]:
-    every = max(1, round(config.monitor_every * plan.steps_per_epoch))
-    labelled = [row for row in rows if data.mask(row) is not None]
-    if not config.monitor_every or not labelled or config.method == "segmentation":
+    method = METHODS[config.method]
+    if not config.monitor_every or method.image_level or method.objective != "contrast":
         return []
-    return [EmbeddingMonitor(data, labelled, every, config.seed)]
-
-
-class _Pretraining(TrainingModule):
-    """What both kinds of pretraining share: the network and the logs."""
-
-    def __init__(self, config: PretrainConfig, classes: int, updates: int, encoder_weights: str | None):
-        super().__init__(config.optim, updates)
-        self.config, self.method = config, METHODS[config.method]
-        self.unet = build_unet(
-            config.model.encoder, config.model.decoder_channels, classes=classes, encoder_weights=encoder_weights
-        )
-
-    def report(self, step: int, loss: Tensor, facts: dict[str, Tensor]) -> None:
-        check_finite(loss, step)
-        report(self, step, {"loss": loss, **facts, "lr": self.trainer.optimizers[0].param_groups[0]["lr"]})
-
-
-class Contrast(_Pretraining):
-    """Every contrastive method of `densecf.methods.METHODS`."""
-
-    def __init__(self, config: PretrainConfig, classes: int, updates: int, encoder_weights: str | None):
-        super().__init__(config, classes, updates, encoder_weights)
-        self.unet.segmentation_head.requires_grad_(False)  # takes no part, and DDP wants to know
-        self.head = projection_head(
-            config.model.decoder_channels[-1], config.model.projection_hidden, config.model.projection_dim
-        )
-
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        embeddings = self.head(features_at_points(self.unet, batch["images"], batch["points"]))
-        loss = contrast(
-            embeddings,
-            batch["ids"],
-            pairing=self.method.pairing,
-            temperature=self.config.temperature,
-            query_mask=batch["query"],
-            direction_reduction=self.config.direction_reduction,
-        )
-        if batch_idx % LOG_EVERY == 0:
-            with torch.no_grad():
-                rows, ids = embeddings.detach().flatten(0, -2).float(), batch["ids"].flatten()
-                self.report(
-                    batch_idx,
-                    loss.detach(),
-                    {
-                        "chance": contrast_chance_level(
-                            batch["ids"],
-                            pairing=self.method.pairing,
-                            query_mask=batch["query"],
-                            direction_reduction=self.config.direction_reduction,
-                        ),
-                        "spread": feature_spread(rows),
-                        "effective_rank": effective_rank(rows),
-                        "gap": positive_negative_gap(rows, ids),
-                        "valid_points": (ids >= 0).float().mean(),
-                    },
-                )
-        return loss
-
-
-class Segmentation(_Pretraining):
-    """Supervised on the masks: the papers' "CheXmask" row."""
-
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        logits = self.unet(normalise(batch["images"].flatten(0, 1).to(memory_format=torch.channels_last)))
-        loss = F.cross_entropy(logits.float(), batch["masks"].flatten(0, 1).long(), ignore_index=IGNORE)
-        if batch_idx % LOG_EVERY == 0:
-            self.report(batch_idx, loss.detach(), {})
-        return loss
-
-
-def features_at_points(unet: Any, images: Tensor, points: Tensor) -> Tensor:
-    """Dense features at the sampled points of every view.
-
-    Args:
-        images: ``(B, V, 1, H, W)``.
-        points: ``(B, V, N, 2)``, or ``(B, P, 2, N, 2)`` for P pairs of the anchor (view 0) and view p + 1.
-
-    Returns:
-        ``(B, V, N, C)`` or ``(B, P, 2, N, C)``.
-    """
-    batch, views = images.shape[:2]
-    features = dense_features(unet, images.flatten(0, 1).to(memory_format=torch.channels_last))
-    if points.ndim == 4:
-        return sample_at(features, points.flatten(0, 1)).view(*points.shape[:-1], -1)
-    features = features.unflatten(0, (batch, views))
-    pairs, count = points.shape[1], points.shape[3]
-    anchors = sample_at(features[:, 0], points[:, :, 0].reshape(batch, pairs * count, 2))
-    targets = sample_at(features[:, 1:].flatten(0, 1), points[:, :, 1].flatten(0, 1))
-    return torch.stack([anchors.view(batch, pairs, count, -1), targets.view(batch, pairs, count, -1)], dim=2)
+    labelled = [row for row in rows if data.mask(row) is not None]
+    every = max(1, round(config.monitor_every * plan.steps_per_epoch))
+    return [EmbeddingMonitor(data, labelled, every, config.seed)] if labelled else []

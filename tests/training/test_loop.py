@@ -59,7 +59,7 @@ def train(out: Path, plan: StepPlan, *, callbacks=(), resume=False, workers=0) -
     module = Toy(plan.updates)
     hardware = HardwareConfig(accelerator="cpu", precision="32", workers=workers)
     fit(
-        module, Numbers(), plan, out, hardware=hardware, title="toy", pixels_per_record=1, checkpoint_minutes=0,
+        module, Numbers(), plan, out, hardware=hardware, title="toy", work_per_record=1, checkpoint_minutes=0,
         callbacks=callbacks, resume=resume, progress=False,
     )  # fmt: skip
     return module
