@@ -32,7 +32,54 @@ COMMANDS: dict[str, Command] = {
         (
             "densecf data prepare table --table lungs.csv --out data/lungs --size 128",
             "densecf data prepare table --table lungs.csv --out data/lungs --manual source=montgomery",
+            "densecf data prepare table --table anything.csv --mapping my.yaml --out data/mine",
         ),
+    ),
+    "data prepare padchest": Command(
+        "PreparePublishedOptions",
+        "prepare_published",
+        "prepare_padchest",
+        "PadChest and its masks -> prepared dataset",
+        (
+            "densecf data prepare padchest --table PADCHEST_*.csv --images padchest --out data/padchest",
+            "densecf data prepare padchest --table PADCHEST_*.csv --images padchest --chexmask Padchest.csv \\",
+            "    --manual-masks drawn --out data/padchest",
+        ),
+    ),
+    "data prepare chexpert": Command(
+        "PreparePublishedOptions",
+        "prepare_published",
+        "prepare_chexpert",
+        "CheXpert -> prepared dataset",
+        ("densecf data prepare chexpert --table CheXpert-v1.0/train.csv --images CheXpert-v1.0 --out data/chexpert",),
+    ),
+    "data prepare rsna": Command(
+        "PreparePublishedOptions",
+        "prepare_published",
+        "prepare_rsna",
+        "RSNA Pneumonia -> prepared dataset",
+        ("densecf data prepare rsna --table rsna/stage_2_train_labels.csv --images rsna --out data/rsna",),
+    ),
+    "data prepare embed": Command(
+        "PreparePublishedOptions",
+        "prepare_published",
+        "prepare_embed",
+        "EMBED, all six scanners -> prepared dataset",
+        ("densecf data prepare embed --table tables --images embed --out data/embed",),
+    ),
+    "data prepare embed-ood": Command(
+        "PreparePublishedOptions",
+        "prepare_published",
+        "prepare_embed_ood",
+        "EMBED, the held-out scanner alone -> prepared dataset",
+        ("densecf data prepare embed-ood --table tables --images embed --out data/embed-ood",),
+    ),
+    "data prepare vindr-mammo": Command(
+        "PreparePublishedOptions",
+        "prepare_published",
+        "prepare_vindr_mammo",
+        "VinDr-Mammo -> prepared dataset",
+        ("densecf data prepare vindr-mammo --table vindr-mammo --images vindr-mammo --out data/vindr-mammo",),
     ),
     "data prepare phantom": Command(
         "PreparePhantomOptions",
@@ -157,6 +204,13 @@ COMMANDS: dict[str, Command] = {
             "densecf probe --label pneumonia --run simclr cf-simclr none --fractions 0.05 0.1 0.25 1 --seeds 3",
             "densecf probe --label pneumonia --run cf-simclr --data data/rsna data/chexpert",
         ),
+    ),
+    "domains": Command(
+        "DomainsOptions",
+        "domains",
+        "run_domains",
+        "how separable the scanners are in the image features, with a picture",
+        ("densecf domains --run simclr cf-simclr", "densecf domains --column sex --projection umap"),
     ),
     "compare": Command(
         "CompareOptions",

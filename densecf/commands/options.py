@@ -70,6 +70,10 @@ class PrepareTableOptions:
     """Folder of the prepared dataset."""
     root: Path | None = None
     """Folder that the paths in the table are relative to; without it: the table's own."""
+    mapping: Path | None = None
+    """YAML file that says which column is what, where images and masks are, which rows are used (docs/datasets.md)."""
+    split: Literal["patient", "published"] = "patient"
+    """With --mapping: published takes its published_split, with its leaks, rather than its split."""
     size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 224
     """Side of the prepared images; a multiple of 32."""
     profile: Literal["robust", "authors"] = "robust"
@@ -83,6 +87,46 @@ class PrepareTableOptions:
     """Processes; 0: one a core."""
     skip_bad: Flag = False
     """Leave out images that cannot be used, and list them in skipped.csv."""
+    overwrite: Flag = False
+    """Replace what is in --out."""
+    quiet: Flag = False
+    """No progress bar."""
+
+
+@dataclass(frozen=True)
+class PreparePublishedOptions:
+    """Prepare a published dataset as its owner hands it out."""
+
+    table: tuple[Path, ...]
+    """The dataset's own table, also gzipped; where it has several: all of them, or the first (the others beside it)."""
+    images: Path
+    """Folder of the images as downloaded: nested, all in one folder, or ZIP archives, which are read as they are."""
+    out: Path
+    """Folder of the prepared dataset."""
+    split: Literal["patient", "published"] = "patient"
+    """patient: train, val and test never share a patient; published: the papers' own split, its leaks counted."""
+    chexmask: Path | None = None
+    """CSV file of CheXmask (either flavour, also gzipped): silver masks, joined by image."""
+    min_quality: float = 0.7
+    """Silver masks of a lower quality (Dice RCA) are not used."""
+    heart: Flag = False
+    """The heart of CheXmask is a class of its own."""
+    resized: Flag = False
+    """The images were made smaller as a whole since they were downloaded; CheXmask's masks follow."""
+    manual_masks: tuple[Path, ...] = ()
+    """Folders of masks drawn by hand: their images become the split manual."""
+    exclude: Path | None = None
+    """CSV of images to leave out (column image or ImageID); with --split patient all images of their patients go."""
+    related_effusion: Literal["no", "yes", "unknown"] = "no"
+    """What loculated effusions and hydropneumothorax count as (PadChest); no: as published."""
+    max_bad: Fraction = 0.01
+    """Share of images that may be missing or unreadable: left out and listed in skipped.csv. More is an error."""
+    size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 224
+    """Side of the prepared images; a multiple of 32."""
+    profile: Literal["robust", "authors"] = "robust"
+    """robust: percentile window, inversion, whole field kept; authors: divide by the maximum, centre crop."""
+    workers: NonNegative = 0
+    """Processes; 0: one a core."""
     overwrite: Flag = False
     """Replace what is in --out."""
     quiet: Flag = False
@@ -199,6 +243,34 @@ class ProbeOptions:
     """Network for --run none, by its name in timm; without it: that of the first other run, or resnet18."""
     out: Path | None = None
     """Folder of the product; without it: runs/probe/<label>-<run>."""
+    overwrite: Flag = False
+    """Replace what is in --out."""
+    quiet: Flag = False
+    """No progress bars."""
+
+
+@dataclass(frozen=True)
+class DomainsOptions:
+    """How separable the scanners are in the image features of each run, with a picture."""
+
+    run: tuple[str, ...] = ("latest",)
+    """Pretraining runs, a panel each; none: random weights."""
+    column: str = "scanner"
+    """Column of the records whose values are to be told apart."""
+    dataset: str = "auto"
+    """A prepared dataset, phantom, or auto: the one that the runs were pretrained on."""
+    where: str = ""
+    """Records to look at; without it: the test split, or all records where there is none."""
+    projection: Literal["tsne", "umap"] = "tsne"
+    """How the picture is drawn."""
+    points: Count = 2000
+    """Images in the picture at most, chosen by the seed; the figures are of all."""
+    encoder: str = ""
+    """Network for --run none, by its name in timm; without it: that of the first other run, or resnet18."""
+    seed: NonNegative = 0
+    """Of the folds, the images drawn and the projection."""
+    out: Path | None = None
+    """Folder of the product; without it: runs/domains/<column>-<run>."""
     overwrite: Flag = False
     """Replace what is in --out."""
     quiet: Flag = False

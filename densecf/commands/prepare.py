@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,9 @@ from densecf.data.prepared import PreparedDataset
 from densecf.data.records import describe
 from densecf.errors import ConfigError
 
+if TYPE_CHECKING:
+    from densecf.data.readers.image_source import ImageSource
+
 EXAMPLES = "examples"
 
 
@@ -21,6 +25,8 @@ def prepare_table(options: PrepareTableOptions) -> PreparedDataset:
     from densecf.data.readers.table import TableSource
 
     check_size(options.size)
+    if options.mapping is not None:
+        return _prepare_mapped(options, options.mapping)
     source = TableSource(
         options.table,
         root=options.root,
@@ -29,6 +35,33 @@ def prepare_table(options: PrepareTableOptions) -> PreparedDataset:
         class_names=options.class_names or None,
         check_files=not options.skip_bad,
     )
+    return _prepare_table(source, options)
+
+
+def _prepare_mapped(options: PrepareTableOptions, path: Path) -> PreparedDataset:
+    from densecf.data.mapping import load_mapping
+    from densecf.data.readers.opening import open_source
+    from densecf.data.readers.published import PublishedDataset, read_dataset
+
+    if options.class_names:
+        raise ConfigError(f"--class-names: the classes are those of {path}; leave this option out.")
+    mapping = load_mapping(path)
+    dataset = PublishedDataset(mapping.name, mapping.name, str(options.table))
+    reading = read_dataset(dataset, options.table, mapping=mapping, split=options.split)
+    opened = open_source(
+        reading,
+        [options.table],
+        options.root or options.table.parent,
+        profile=options.profile,
+        manual=options.manual,
+        max_bad=1.0 if options.skip_bad else 0.0,
+    )
+    for line in opened.report:
+        print(line)
+    return _prepare_table(opened.source, options)
+
+
+def _prepare_table(source: ImageSource, options: PrepareTableOptions) -> PreparedDataset:
     print(source.summary())
     data = prepare(
         source,
@@ -42,11 +75,16 @@ def prepare_table(options: PrepareTableOptions) -> PreparedDataset:
     for split in ("train", "manual"):
         if split not in set(data.records["split"]):
             print(f"Note: no record is in the split {split!r}; --manual, or a split column, decides")
-    dropped = len(source.records) - len(data)
+    say_what_there_is(data, len(source.records))
+    return data
+
+
+def say_what_there_is(data: PreparedDataset, records: int) -> None:
+    """Prints how many images were left out, and where the dataset is."""
+    dropped = records - len(data)
     if dropped:
         print(f"{dropped} images could not be used and were left out; they are listed in {data.path / 'skipped.csv'}")
     print(f"Dataset ({data.status}): {data.path}")
-    return data
 
 
 def prepare_phantom(options: PreparePhantomOptions) -> PreparedDataset:

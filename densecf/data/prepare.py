@@ -43,6 +43,7 @@ def prepare(
     workers: int | None = None,
     overwrite: bool = False,
     skip_bad: bool = False,
+    max_bad: float = 1.0,
     progress: bool = True,
 ) -> PreparedDataset:
     """Prepare all records of a source at one size.
@@ -57,6 +58,7 @@ def prepare(
         workers: processes; by default one a core.
         overwrite: replace another prepared dataset at ``out`` (any other folder is left alone).
         skip_bad: leave unusable records out and list them in ``skipped.csv``, rather than fail.
+        max_bad: the share of records that ``skip_bad`` may leave out, between 0 and 1.
         progress: show a progress bar with rate and estimate.
 
     Raises:
@@ -85,8 +87,8 @@ def prepare(
         status = "resumed" if done else "prepared"
         writer = RowWriter(source, files, records["image"].tolist(), has_mask, size)
         unusable = _write_rows(writer, partial, done, len(records), workers or available_cpus(), progress)
-        if unusable and (not skip_bad or not done):
-            raise _refusal(unusable, len(records), partial, bool(done))
+        if unusable and (not skip_bad or not done or len(unusable) > max_bad * len(records)):
+            raise _refusal(unusable, len(records), partial, bool(done), max_bad if skip_bad else None)
         finish(partial / _DATASET, out, source, records, fingerprint, files, done, unusable)
         shutil.rmtree(partial, ignore_errors=True)
     dataset = PreparedDataset.open(out)
@@ -213,17 +215,20 @@ def _write_rows(
     return unusable
 
 
-def _refusal(unusable: list[Unusable], total: int, partial: Path, worth_keeping: bool) -> DataError:
+def _refusal(
+    unusable: list[Unusable], total: int, partial: Path, worth_keeping: bool, max_bad: float | None
+) -> DataError:
     problems = Problems([(bad.image, bad.reason) for bad in unusable])
     title = f"{len(unusable):,} of {total:,} records cannot be used"
     if not worth_keeping:
         shutil.rmtree(partial, ignore_errors=True)
         return DataError(problems.report(title, "No record is left, so nothing was prepared."))
     write_text_atomic(partial / _UNUSABLE, list_of_unusable(unusable))
+    way_out = "--skip-bad" if max_bad is None else f"a --max-bad above {max_bad:g}"
     return DataError(
         problems.report(
             title,
-            f"Mend or remove them, or leave them out with --skip-bad. The whole list is in {partial / _UNUSABLE}; the "
+            f"Mend or remove them, or leave them out with {way_out}. The whole list is in {partial / _UNUSABLE}; the "
             "finished rows beside it are used when you run again, and you may delete that folder.",
         )
     )

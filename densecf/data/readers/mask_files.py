@@ -23,6 +23,7 @@ class FileMasks:
         states: of all files, for the fingerprint.
         kind: "manual" or "silver".
         values: pixel value -> class index, for images of indices that count otherwise.
+        quality: image -> quality; 1 where it says nothing.
     """
 
     def __init__(
@@ -33,14 +34,17 @@ class FileMasks:
         states: Sequence[FileState] = (),
         kind: str = "manual",
         values: Mapping[int, int] | None = None,
+        quality: Mapping[str, float] | None = None,
     ):
         self.class_names, self.kind = class_names, kind
         self._paths, self._as_labels, self._values = dict(paths), as_labels, dict(values or {})
+        self._quality = dict(quality or {})
         self._digest = digest_of_files(states)
 
     def quality(self, images: Sequence[str]) -> np.ndarray:
-        """See `MaskSource.quality`: 1 where there is a mask."""
-        return np.array([1.0 if image in self._paths else np.nan for image in images], np.float64)
+        """See `MaskSource.quality`."""
+        stated = (self._quality.get(image, 1.0) if image in self._paths else np.nan for image in images)
+        return np.fromiter(stated, np.float64, len(images))
 
     def labels(self, image: str, raw: RawImage) -> np.ndarray | None:
         """See `MaskSource.labels`."""
@@ -70,6 +74,7 @@ class RunLengthMasks:
         sizes: image -> (height, width) that the runs speak of; without an entry the image's own.
         columns_first: runs go down the columns.
         kind: "manual" or "silver".
+        quality: image -> quality; 1 where it says nothing.
     """
 
     def __init__(
@@ -79,13 +84,16 @@ class RunLengthMasks:
         sizes: Mapping[str, tuple[int, int]],
         columns_first: bool = False,
         kind: str = "manual",
+        quality: Mapping[str, float] | None = None,
     ):
         self.class_names, self.kind = class_names, kind
         self._runs, self._sizes, self._columns_first = dict(runs), dict(sizes), columns_first
+        self._quality = dict(quality or {})
 
     def quality(self, images: Sequence[str]) -> np.ndarray:
-        """See `MaskSource.quality`: 1 where there is a mask."""
-        return np.array([1.0 if image in self._runs else np.nan for image in images], np.float64)
+        """See `MaskSource.quality`."""
+        stated = (self._quality.get(image, 1.0) if image in self._runs else np.nan for image in images)
+        return np.fromiter(stated, np.float64, len(images))
 
     def labels(self, image: str, raw: RawImage) -> np.ndarray | None:
         """See `MaskSource.labels`; where classes overlap the later one wins."""
