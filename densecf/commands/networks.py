@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -162,3 +163,16 @@ def dataset_of(networks: Sequence[Network], asked: str) -> str:
     if len(own) > 1:
         raise ConfigError(f"--dataset: the runs were pretrained on different datasets ({', '.join(own)}); name one")
     return own[0] if own else PHANTOM
+
+
+def run_name(subject: str, names: Sequence[str]) -> str:
+    """A telling folder name: what was asked, and of which run if it is one."""
+    which = Path(names[0]).name if len(names) == 1 else f"{len(names)}-runs"
+    return re.sub(r"[^\w.-]+", "-", f"{subject}-{which}").strip("-.") or which
+
+
+def as_text(values: Sequence[Any]) -> list[str]:
+    """Cells of a records column as names; "" for unknown."""
+    from densecf.data.records import is_missing
+
+    return ["" if is_missing(value) else f"{value:g}" if isinstance(value, float) else str(value) for value in values]

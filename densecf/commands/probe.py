@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from densecf import runs
 from densecf.commands.datasets import open_dataset
-from densecf.commands.networks import NONE, Network, dataset_of, open_networks
+from densecf.commands.networks import NONE, Network, as_text, dataset_of, open_networks, run_name
 from densecf.commands.options import ProbeOptions
 from densecf.config import to_dict
 from densecf.data.label_split import LabelSplit, split_labels
@@ -173,12 +172,6 @@ def test_sets(
     return sets, notes
 
 
-def as_text(values: np.ndarray) -> list[str]:
-    from densecf.data.records import is_missing
-
-    return ["" if is_missing(value) else f"{value:g}" if isinstance(value, float) else str(value) for value in values]
-
-
 def foreign_patients(networks: Sequence[Network], externals: Sequence[PreparedDataset], tests: Sequence) -> list[str]:
     """Whether external test patients were pretrained on.
 
@@ -263,12 +256,6 @@ def title_of(labels: Labels) -> str:
     if labels.classes == ("0", "1"):
         return labels.column
     return f"{labels.column} ({' / '.join(labels.classes)})"
-
-
-def run_name(label: str, names: Sequence[str]) -> str:
-    """A telling folder name: label, and the run if it is one."""
-    which = names[0] if len(names) == 1 else f"{len(names)}-runs"
-    return re.sub(r"[^\w.-]+", "-", f"{label}-{Path(which).name}").strip("-.") or "probe"
 
 
 def records_of(table) -> list[dict]:
