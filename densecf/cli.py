@@ -212,13 +212,6 @@ COMMANDS: dict[str, Command] = {
         "how separable the scanners are in the image features, with a picture",
         ("densecf domains --run simclr cf-simclr", "densecf domains --column sex --projection umap"),
     ),
-    "domains": Command(
-        "DomainsOptions",
-        "domains",
-        "run_domains",
-        "how separable the scanners are in the image features, with a picture",
-        ("densecf domains --run simclr cf-simclr", "densecf domains --column sex --projection umap"),
-    ),
     "compare": Command(
         "CompareOptions",
         "compare",

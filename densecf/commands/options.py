@@ -278,34 +278,6 @@ class DomainsOptions:
 
 
 @dataclass(frozen=True)
-class DomainsOptions:
-    """How separable the scanners are in the image features of each run, with a picture."""
-
-    run: tuple[str, ...] = ("latest",)
-    """Pretraining runs, a panel each; none: random weights."""
-    column: str = "scanner"
-    """Column of the records whose values are to be told apart."""
-    dataset: str = "auto"
-    """A prepared dataset, phantom, or auto: the one that the runs were pretrained on."""
-    where: str = ""
-    """Records to look at; without it: the test split, or all records where there is none."""
-    projection: Literal["tsne", "umap"] = "tsne"
-    """How the picture is drawn."""
-    points: Count = 2000
-    """Images in the picture at most, chosen by the seed; the figures are of all."""
-    encoder: str = ""
-    """Network for --run none, by its name in timm; without it: that of the first other run, or resnet18."""
-    seed: NonNegative = 0
-    """Of the folds, the images drawn and the projection."""
-    out: Path | None = None
-    """Folder of the product; without it: runs/domains/<column>-<run>."""
-    overwrite: Flag = False
-    """Replace what is in --out."""
-    quiet: Flag = False
-    """No progress bars."""
-
-
-@dataclass(frozen=True)
 class CompareOptions:
     """Paired differences between two fine-tuning runs on the same cases."""
 
