@@ -130,9 +130,11 @@ class Filter(_Strict):
         separator: as in `Rule`.
         at_least, at_most: the cell is a number and within these; empty cells are not.
         given: true: the cell is not empty; false: it is.
+        because: in words, for the report.
     """
 
     column: str
+    because: str = ""
     is_in: Texts = Field((), alias="is")
     is_not: Texts = ()
     contains: Texts = ()
@@ -144,7 +146,7 @@ class Filter(_Strict):
 
     @model_validator(mode="after")
     def _says_something(self) -> "Filter":
-        if self.model_fields_set <= {"column", "separator"}:
+        if self.model_fields_set <= {"column", "separator", "because"}:
             raise ValueError("says nothing; give is, is_not, contains, lacks, at_least, at_most or given")
         return self
 
@@ -376,7 +378,7 @@ def apply_mapping(mapping: Mapping, table: CsvTable, where: str) -> Mapped:
                 f"{where}: no row is left after the filter {_in_words(item)}; {item.column} is: {common}. "
                 "Is this the right table?"
             )
-        report.append(f"{int((~holds).sum()):,} rows left out: not {_in_words(item)}")
+        report.append(f"{int((~holds).sum()):,} rows left out: {item.because or 'not ' + _in_words(item)}")
         kept = kept[holds]
     rows = CsvTable(frame.iloc[kept].reset_index(drop=True), [table.lines[i] for i in kept])
     columns: dict[str, Any] = {}
