@@ -44,9 +44,9 @@ def read_labels(labels: NamedTable, nih_names: Path, nih_table: Path) -> CsvTabl
     images = images.with_columns({"Image Index": [names[n] for n in images.content.frame["patientId"]]})
 
     nih = open_table(nih_table, ["Image Index", "Patient ID", "Patient Age", "View Position"])
-    if "Patient Gender" not in nih.content.frame:  # renamed in some of the releases
-        nih.require(["Patient Sex"])
+    if "Patient Sex" in nih.content.frame:  # so some of the releases call it
         nih = nih.with_columns({"Patient Gender": nih.content.frame["Patient Sex"].tolist()})
+    nih.require(["Patient Gender"])
     used = nih.content.frame["Image Index"].isin(images.content.frame["Image Index"])
     nih = read_ages(nih.take(np.flatnonzero(used)), "Patient Age")
     columns = ["Patient ID", "Patient Age", "Patient Gender", "View Position"]
