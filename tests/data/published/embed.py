@@ -77,7 +77,7 @@ def build(folder: Path, patients: int = 16, seed: int = 0, images: bool = True) 
         sex = "M" if patient % 13 == 12 else "F"
         for exam in range(1 + patient % 2):
             accession = f"{patient}{exam}{rng.integers(10**12):013d}"
-            held_out = exam == 1 or patient % 6 == 5
+            held_out = exam == 1 or patient % 7 == 6
             maker, model = MODELS[6 + patient % 2] if held_out else MODELS[patient % 6]
             density = 5 if sex == "M" else int(rng.integers(1, 5))
             for finding in range(1 + int(rng.random() < 0.3)):

@@ -9,7 +9,8 @@ import numpy as np
 
 from tests.data.published.files import save_dicom, scene, write_table
 
-# Data_Entry_2017.csv: unquoted commas within two names, and one comma too many at the end of the header.
+# NIH_HEADER, of Data_Entry_2017.csv: unquoted commas within two names, and one comma too many at the end of the header.
+MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
 NIH_HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
@@ -78,6 +79,6 @@ def build(folder: Path, patients: int = 12, seed: int = 0, images: bool = True) 
     write_table(folder / "stage_2_detailed_class_info.csv", classes)
     order = rng.permutation(len(mapping))  # the published split follows the order of this file
     shuffled = [mapping[i] for i in order]
-    (folder / "pneumonia-challenge-dataset-mappings_2018.json").write_text(json.dumps(shuffled))
+    (folder / MAPPING).write_text(json.dumps(shuffled))
     (folder / "Data_Entry_2017.csv").write_text("\n".join(nih) + "\n")
     return facts
