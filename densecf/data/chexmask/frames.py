@@ -79,7 +79,7 @@ def from_square(labels: np.ndarray, frame: Frame, shape: tuple[int, int]) -> np.
         # (y + 0.5) / side is the place within the square, from 0 to 1
         within = (np.arange(shape[axis]) - origin + 0.5) * (labels.shape[axis] / frame.side)
         axes.append(np.floor(within).astype(int))
-    return _gather(labels, axes[0], axes[1])
+    return gather(labels, axes[0], axes[1])
 
 
 def resized(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -87,10 +87,11 @@ def resized(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     rows, columns = (
         np.floor((np.arange(n) + 0.5) * (m / n)).astype(int) for n, m in zip(shape, labels.shape, strict=True)
     )
-    return _gather(labels, rows, columns)
+    return gather(labels, rows, columns)
 
 
-def _gather(labels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def gather(labels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The labels at (rows x columns), (n,) and (m,) indices; 0 where they lie outside. Returns (n, m) uint8."""
     output = np.zeros((len(rows), len(columns)), np.uint8)
     ys, xs = (np.flatnonzero((axis >= 0) & (axis < n)) for axis, n in zip((rows, columns), labels.shape, strict=True))
     output[np.ix_(ys, xs)] = labels[np.ix_(rows[ys], columns[xs])]

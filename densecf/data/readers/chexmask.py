@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -28,13 +28,14 @@ from densecf.data.chexmask.rows import (
 from densecf.data.csv_stream import CsvRow, delimiter_of, parse_row, stream_rows
 from densecf.data.images import RawImage
 from densecf.data.problems import SHOWN
+from densecf.data.readers.mask_source import image_key
 from densecf.errors import ConfigError, DataError
 from densecf.files import atomic_path
 
 VERSION = 1  # of the rules by which rows become labels; raise it when results change
 FLAVOURS = ("auto", "original", "preprocessed")
 _SQUARE = (PREPROCESSED, PREPROCESSED)
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff"}
+_FOLDERS = {"CheXpert": 3}  # of the id; its files are nearly all called view1_frontal.jpg
 _ODD = {
     "scores": "Dice RCA (Max) is below Dice RCA (Mean), so the names are swapped there; the lower value is the mean",
     "unsized": "no Height and Width; found from the landmarks",
@@ -46,17 +47,6 @@ _ODD = {
 }
 
 
-def image_key(image: str, dataset: str) -> str:
-    """What two names of one image share: the file's name without folders and suffix.
-
-    CheXpert's files are nearly all called view1_frontal.jpg, so there the patient's and study's folders belong to it.
-    """
-    path = PurePosixPath(image.strip().replace("\\", "/"))
-    if path.suffix.lower() in _SUFFIXES:
-        path = path.with_suffix("")
-    return "/".join(path.parts[-4:] if dataset == "CheXpert" else path.parts[-1:])
-
-
 @dataclass
 class _Index:
     """What one pass over a file finds; one entry a usable row in the lists."""
@@ -64,6 +54,7 @@ class _Index:
     columns: Columns
     delimiter: str
     dataset: str
+    folders: int
     row_of: dict[str, int] = field(default_factory=dict)
     offsets: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
@@ -132,7 +123,7 @@ class ChexmaskFile:
         with _opened(self.path, unpack_to) as (file, copy, self._rows_path):
             stream = _with_bar(_readable(stream_rows(file, str(self.path)), self.path), self.path, progress)
             index = self._begin(next(stream, None), id_column)
-            keys = None if wanted is None else {image_key(image, index.dataset) for image in wanted}
+            keys = None if wanted is None else {image_key(image, index.folders) for image in wanted}
             offset = 0  # in the copy
             for record in stream:
                 digest.update(record.data)
@@ -151,7 +142,8 @@ class ChexmaskFile:
             columns = Columns.of(cells, id_column, self.heart)
         except DataError as error:
             raise DataError(f"{self.path}: line {header.line}: {error}.") from error
-        return _Index(columns, delimiter, DATASETS.get(cells[columns.image].lower(), ""))
+        dataset = DATASETS.get(cells[columns.image].lower(), "")
+        return _Index(columns, delimiter, dataset, _FOLDERS.get(dataset, 0))
 
     def _take(self, index: _Index, record: CsvRow, offset: int, wanted: set[str] | None) -> bool:
         """Note where a row is; False when it is not wanted or cannot be used."""
@@ -160,7 +152,7 @@ class ChexmaskFile:
         try:
             row_cells = _cells(record.data, index)
             image = row_cells[index.columns.image]
-            key = image_key(image, index.dataset)
+            key = image_key(image, index.folders)
             if wanted is not None and key not in wanted:
                 return False
             if not key:
@@ -218,7 +210,8 @@ class ChexmaskFile:
             for row, state in enumerate(index.layouts):
                 if state != "square" and index.quality[row] == index.quality[row]:
                     index.drop(row, "not 1024 x 1024 px as the other rows of this file")
-        self.dataset, self.skipped, self._odd, self._seen = index.dataset, sorted(index.skipped), index.odd, index.seen
+        self.dataset, self._folders = index.dataset, index.folders
+        self.skipped, self._odd, self._seen = sorted(index.skipped), index.odd, index.seen
         self._columns, self._delimiter, self._row_of = index.columns, index.delimiter, index.row_of
         self._offsets, self._lengths = np.array(index.offsets, np.int64), np.array(index.lengths, np.int32)
         self._lines, self._quality = np.array(index.lines, np.int64), np.array(index.quality, np.float64)
@@ -227,12 +220,12 @@ class ChexmaskFile:
 
     def quality(self, images: Sequence[str]) -> np.ndarray:
         """See `MaskSource.quality`: Dice RCA (Mean)."""
-        found = (self._row_of.get(image_key(image, self.dataset), -1) for image in images)
+        found = (self._row_of.get(image_key(image, self._folders), -1) for image in images)
         return np.array([self._quality[row] if row >= 0 else np.nan for row in found], np.float64)
 
     def labels(self, image: str, raw: RawImage) -> np.ndarray | None:
         """See `MaskSource.labels`."""
-        number = self._row_of.get(image_key(image, self.dataset), -1)
+        number = self._row_of.get(image_key(image, self._folders), -1)
         if number < 0 or np.isnan(self._quality[number]):
             return None
         try:

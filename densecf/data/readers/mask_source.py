@@ -1,11 +1,22 @@
 """Masks that come apart from the images: CheXmask's run lengths, or a folder of masks drawn by hand."""
 
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
 
 from densecf.data.images import RawImage
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff"}
+
+
+def image_key(image: str, folders: int = 0) -> str:
+    """What two names of one image share: the file's name without its suffix, and so many of the folders it is in."""
+    path = PurePosixPath(image.strip().replace("\\", "/"))
+    if path.suffix.lower() in _SUFFIXES:
+        path = path.with_suffix("")
+    return "/".join(path.parts[-1 - folders :])
 
 
 class MaskSource(Protocol):
