@@ -1,6 +1,6 @@
 """CheXpert v1.0: train.csv whose paths begin with the release's own folder, nested JPEG files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ class CheXpert:
     table: Path
     patient: dict[str, str]
     pneumonia: dict[str, int]
+    pixels: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def build(folder: Path, patients: int = 12, seed: int = 0, images: bool = True) -> CheXpert:
@@ -63,6 +64,7 @@ def build(folder: Path, patients: int = 12, seed: int = 0, images: bool = True) 
                 if kind == "PA" and label != "-1.0":
                     facts.patient[path], facts.pneumonia[path] = f"{patient:05d}", int(label == "1.0")
                 if images:
-                    save_jpeg(folder / path, scene(len(rows)))
+                    facts.pixels[path] = scene(len(rows))
+                    save_jpeg(folder / path, facts.pixels[path])
     write_table(facts.table, rows)
     return facts

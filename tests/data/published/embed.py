@@ -1,6 +1,6 @@
 """EMBED open data: a table of images, a table of findings, DICOM under cohort_N/patient/exam/series/."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,7 @@ class Embed:
     patient: dict[str, str]
     scanner: dict[str, str]
     density: dict[str, str]  # only files that the papers' rules keep
+    pixels: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def build(folder: Path, patients: int = 16, seed: int = 0, images: bool = True) -> Embed:
@@ -130,7 +131,8 @@ def build(folder: Path, patients: int = 16, seed: int = 0, images: bool = True) 
                     facts.scanner[uid] = " ".join(model.split()[:2]).replace("Senograph ", "Senographe ")
                     facts.density[uid] = " ABCD"[density]
                 if images:
-                    save_dicom(folder / "images" / path, scene(len(metadata)), Modality="MG")
+                    facts.pixels[uid] = scene(len(metadata))
+                    save_dicom(folder / "images" / path, facts.pixels[uid], Modality="MG")
     write_table(facts.table, metadata, METADATA)
     write_table(folder / "tables/EMBED_OpenData_clinical_reduced.csv", clinical, CLINICAL)
     return facts

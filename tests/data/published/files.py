@@ -1,6 +1,7 @@
 """The files that published datasets are made of: CSV as their owners write it, 16-bit PNG, JPEG, DICOM."""
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless, generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless, generate_uid
 
 Row = Mapping[str, object]
 
@@ -39,6 +41,12 @@ def save_png16(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
+def save_png8(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return path
+
+
 def save_jpeg(path: Path, pixels: np.ndarray) -> Path:
     """8 bit, as CheXpert's small release."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +73,7 @@ def save_dicom(
         bits: BitsStored; 8 bits are stored in bytes, all others in two.
         inverted: photometric interpretation MONOCHROME1 instead of MONOCHROME2.
         slope, intercept: RescaleSlope and RescaleIntercept.
-        syntax: "raw", "rle" or "jpeg2000" (which needs an encoder).
+        syntax: "raw", "rle", "jpeg" (baseline, lossy, 8 bits) or "jpeg2000" (lossless).
         tags: further elements by keyword.
     """
     white = 2**bits - 1
@@ -87,7 +95,15 @@ def save_dicom(
     file.PixelData = stored.tobytes()
     file["PixelData"].VR = "OB" if bits == 8 else "OW"
     path.parent.mkdir(parents=True, exist_ok=True)
-    if syntax != "raw":
-        file.compress({"rle": RLELossless, "jpeg2000": JPEG2000Lossless}[syntax])
+    if syntax == "rle":
+        file.compress(RLELossless)
+    elif syntax != "raw":
+        how = (
+            {"format": "JPEG2000", "irreversible": False} if syntax == "jpeg2000" else {"format": "JPEG", "quality": 95}
+        )
+        frame = io.BytesIO()
+        Image.fromarray(stored).save(frame, **how)
+        file.PixelData = encapsulate([frame.getvalue()])
+        meta.TransferSyntaxUID = JPEG2000Lossless if syntax == "jpeg2000" else JPEGBaseline8Bit
     pydicom.dcmwrite(path, file, enforce_file_format=True)
     return path

@@ -1,7 +1,7 @@
 """PadChest: one wide table of quoted Python lists, 16-bit PNG in numbered folders, each also published as a zip."""
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +68,7 @@ class PadChest:
     scanner: dict[str, str]
     effusion: dict[str, int]
     pneumonia: dict[str, int]
+    pixels: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def build(folder: Path, patients: int = 16, seed: int = 0, images: bool = True, zipped: bool = False) -> PadChest:
@@ -124,7 +125,7 @@ def build(folder: Path, patients: int = 16, seed: int = 0, images: bool = True, 
                 facts.scanner[name] = "Philips" if philips else "Imaging"
                 facts.effusion[name], facts.pneumonia[name] = effusion, pneumonia
             if images:
-                pixels = scene(len(rows))
+                pixels = facts.pixels[name] = scene(len(rows))
                 save_png16(folder / f"{rows[-1]['ImageDir']}/{name}", 4095 - pixels if inverted else pixels)
     write_table(facts.table, rows, COLUMNS)
     if images and zipped:

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +25,10 @@ class Rsna:
     nih_patient: dict[str, str]
     pneumonia: dict[str, int]
     view: dict[str, str]
+    pixels: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def build(folder: Path, patients: int = 12, seed: int = 0, images: bool = True) -> Rsna:
+def build(folder: Path, patients: int = 12, seed: int = 0, images: bool = True, syntax: str = "raw") -> Rsna:
     """``patients`` NIH patients with one to three images each, a third of them AP; every second positive has two boxes.
 
     The mapping also holds images of the competition's test set, of which the labels say nothing.
@@ -65,10 +66,12 @@ def build(folder: Path, patients: int = 12, seed: int = 0, images: bool = True) 
                 classes.append({"patientId": name, "class": "Lung Opacity" if target else "Normal"})
             facts.nih_patient[name], facts.pneumonia[name], facts.view[name] = str(patient), target, view
             if images:
+                facts.pixels[name] = scene(len(labels), white=250)
                 save_dicom(
                     folder / f"stage_2_train_images/{name}.dcm",
-                    scene(len(labels), white=250),
+                    facts.pixels[name],
                     bits=8,
+                    syntax=syntax,
                     PatientID=name,
                     PatientSex="MF"[patient % 2],
                     ViewPosition=view,

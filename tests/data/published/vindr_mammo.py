@@ -1,7 +1,7 @@
 """VinDr-Mammo 1.0.0: breast-level annotations, one row of DICOM tags an image, images/STUDY/IMAGE.dicom."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ class VinDr:
     study: dict[str, str]
     series: dict[str, str]
     density: dict[str, str]
+    pixels: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def build(folder: Path, studies: int = 10, seed: int = 0, images: bool = True) -> VinDr:
@@ -71,14 +72,15 @@ def build(folder: Path, studies: int = 10, seed: int = 0, images: bool = True) -
             )
             facts.study[image], facts.series[image], facts.density[image] = study, series, density
             if images:
+                facts.pixels[image] = scene(len(annotations))
                 save_dicom(
                     folder / f"images/{study}/{image}.dicom",
-                    scene(len(annotations)),
+                    facts.pixels[image],
                     bits=14 if number % 3 == 2 else 12,
                     inverted=inverted,
                     slope=2.0 if number % 4 == 3 else 1.0,
                     intercept=-100.0 if number % 4 == 3 else 0.0,
-                    syntax="rle" if number % 4 == 1 else "raw",
+                    syntax=("raw", "rle", "jpeg2000", "raw")[number % 4],
                     ImagerPixelSpacing=[0.085, 0.085],
                     Modality="MG",
                 )
