@@ -23,6 +23,7 @@ published_split: {unit: image, test: 0.3, val: 0.15, seed: 33}
 Every scalar is text until something asks for a number, so that ``No``, ``007`` and ``1.0`` stay what they are.
 """
 
+import ast
 import difflib
 import math
 import re
@@ -111,6 +112,11 @@ class Rule(_Strict):
     def is_plain(self) -> bool:
         """Whether cells are taken as they are."""
         return self.model_fields_set == {"column"}
+
+    @property
+    def title(self) -> str:
+        """What to call it in messages: the table's own word."""
+        return f"{self.column} minus {self.minus.title}" if self.minus else self.column
 
     @property
     def table_columns(self) -> set[str]:
@@ -250,6 +256,10 @@ class Mapping(_Strict):
             for template in (*self.masks.files.values(), self.masks.labels):
                 template_columns(template)
         return self
+
+    def titles(self) -> dict[str, str]:
+        """What the table calls the columns that the records are made of."""
+        return {name: rule.title for name, rule in self.columns.items() if rule.title}
 
     def table_columns(self) -> list[str]:
         """The columns that the table must have, in the order of the file."""
@@ -475,6 +485,11 @@ def _items(cell: str, separator: str) -> frozenset[str]:
         return frozenset(item.strip() for item in cell.split(separator))
     if not _LIST.fullmatch(cell):
         raise ValueError("a list such as ['a', 'b']")
+    if "\\" in cell:
+        try:
+            return frozenset(str(ast.literal_eval(item.group())).strip() for item in _ITEM.finditer(cell))
+        except (ValueError, SyntaxError) as error:
+            raise ValueError("a list such as ['a', 'b']") from error
     return frozenset((single or double).strip() for single, double in _ITEM.findall(cell))
 
 

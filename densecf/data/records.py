@@ -46,6 +46,7 @@ def validate(
     lines: Sequence[int] | None = None,
     where: str = "records",
     allow_shared_patients: bool = False,
+    called: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Check and convert a table; the columns pleural_effusion, mask_kind and pixel_spacing are added if absent.
 
@@ -55,6 +56,7 @@ def validate(
         where: the file the table comes from, for messages.
         allow_shared_patients: let a patient have rows in several splits, as some published splits do; whoever
             asks for it counts them (`shared_patients`) and says so.
+        called: what messages call a column that has another name in the file.
 
     Returns:
         A new table with a fresh 0..n-1 index and the types given above.
@@ -77,7 +79,7 @@ def validate(
     columns: dict[str, Any] = {}
     for name in map(str, frame.columns):
         if name in _PARSERS:
-            columns[name] = _parse_column(name, frame[name].tolist(), places, problems)
+            columns[name] = _parse_column(name, frame[name].tolist(), places, problems, (called or {}).get(name, name))
         else:
             columns[name] = frame[name].reset_index(drop=True)
     _find_duplicates(columns["image"], places, problems)
@@ -91,7 +93,7 @@ def validate(
     return records
 
 
-def _parse_column(name: str, values: list[Any], places: Sequence[str], problems: Problems) -> pd.Series:
+def _parse_column(name: str, values: list[Any], places: Sequence[str], problems: Problems, title: str) -> pd.Series:
     parse, expected, dtype = _PARSERS[name]
     known: dict[str, Any] = {}  # each distinct text is read once: 100,000 rows have few
     parsed = []
@@ -104,7 +106,7 @@ def _parse_column(name: str, values: list[Any], places: Sequence[str], problems:
             if isinstance(value, str):
                 known[value] = parsed[-1]
         except (ValueError, KeyError):
-            problems.add(place, f"{name} is {value!r}, expected {expected}")
+            problems.add(place, f"{title} is {value!r}, expected {expected}")
             parsed.append(math.nan if dtype == "float64" else "")
     return pd.Series(parsed, dtype=dtype)
 

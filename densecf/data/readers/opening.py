@@ -67,9 +67,7 @@ def open_source(
     report += found
     if "split" in records:
         if manual:
-            raise DataError(
-                f"{where}: the records have a split already, so {manual!r} for the manual one has no effect."
-            )
+            raise DataError(f"{where}: the mapping gives a split, so the condition {manual!r} has no effect.")
         reading, mask_of, words = _set_manual_apart(reading, masks, mask_of)
         report += words
     else:
@@ -189,9 +187,8 @@ def _run_lengths(reading: Reading, masks: Masks, where: str) -> RunLengthMasks:
                 if given[row] and not (is_missing(height) and is_missing(width)):
                     sizes[images[row]] = int(float(height)), int(float(width))
             except (ValueError, OverflowError):
-                problems.add(
-                    reading.places[row], f"{masks.height}, {masks.width} are {height!r}, {width!r}, expected pixels"
-                )
+                size = f"{masks.height} is {height!r} and {masks.width} is {width!r}"
+                problems.add(reading.places[row], f"{size}, expected pixels, or both empty")
     problems.raise_if_any(f"{where}: rows that cannot be used")
     quality = _stated_quality(reading)
     return RunLengthMasks(masks.class_names, runs, sizes, masks.order == "columns", masks.kind, quality)

@@ -135,7 +135,7 @@ def read_dataset(
     if dataset.amend is not None:
         mapped = dataset.amend(mapped)
     frame, lines = mapped.records, mapped.table.lines
-    records = validate(frame, lines, where, allow_shared_patients=split == "published")
+    records = validate(frame, lines, where, split == "published", mapping.titles())
     records = _with_related(records, related_effusion, dataset.name)
     rule = (mapping.published_split if split == "published" else None) or mapping.split
     if split == "published" and dataset.published_split is not None:
