@@ -173,8 +173,8 @@ class ManualMasks:
             shared = labels[mask] > 0
             if shared.sum() > MOST_OVERLAP * min(mask.sum(), max(1, np.count_nonzero(labels))):
                 raise DataError(
-                    f"{paths[0]}: {self.class_names[index]} overlaps other classes in {int(shared.sum()):,} px. If they "
-                    f"are coded in another way, say so in {self.folder / CODING_FILE}."
+                    f"{paths[0]}: {self.class_names[index]} overlaps other classes in {int(shared.sum()):,} px. If "
+                    f"they are coded in another way, say so in {self.folder / CODING_FILE}."
                 )
             labels[mask] = index
         if not labels.any():
@@ -196,8 +196,8 @@ class ManualMasks:
         copies = len(self.image_files)
         if copies:
             lines.append(
-                f"  {copies:,} of them with the image they were drawn on; masks of another size than the dataset's image "
-                "are aligned by it, and what it leaves out of the field counts as background"
+                f"  {copies:,} of them with the image they were drawn on; masks of another size than the dataset's "
+                "image are aligned by it, and what it leaves out of the field counts as background"
             )
         if copies < len(self._masks):
             lines.append("  masks of another size without such an image are taken for the papers' centre crop")
@@ -299,8 +299,8 @@ def _masks_by_class(paths: list[Path], coding: Coding) -> list[np.ndarray]:
         if unknown:
             known = ", ".join(f"{code} {name}" for name, code in coding.values.items())
             raise DataError(
-                f"{paths[0]}: holds the values {listing(unknown, 10)}, which are no class; expected 0 background, {known}. "
-                f"Say what they are in {CODING_FILE}."
+                f"{paths[0]}: holds the values {listing(unknown, 10)}, which are no class; expected 0 background, "
+                f"{known}. Say what they are in {CODING_FILE}."
             )
         return [value == coding.values[name] for name in names]
     image = _open(paths[0])
