@@ -8,8 +8,11 @@ import pytest
 
 from densecf import cli
 from densecf.config import CounterfactualConfig, HVAEConfig
+from densecf.data import select
+from densecf.data.readers import read_records
 from densecf.presets import COUNTERFACTUAL_PRESETS
 from tests.conftest import ROOT
+from tests.data.published import embed
 
 FOLDER = ROOT / "configs"
 FILES = sorted(FOLDER.glob("*/*.yaml"))
@@ -61,3 +64,13 @@ def test_a_mistake_in_a_config_file_is_named(tmp_path):
     path.write_text(text.replace("points: 1000", "points: 1").replace("lr: 0.003", "learning_rate: 0.003"))
     with pytest.raises(cli.DensecfError, match=r"(?s)pretrain\.yaml: 2 option.*points.*learning_rate"):
         load(path)
+
+
+def test_the_held_out_scanner_of_embed_is_in_no_training(tmp_path):
+    embed.build(tmp_path, 60, images=False)
+    records = read_records("embed", table=tmp_path / "tables")
+    expected = (records["split"] == "train") & (records["scanner"] != "Senographe Essential")
+    configs = [load(path) for path in FILES if path.parent.name == "embed"]
+    assert configs
+    for config in configs:
+        assert (select(records, config.where) == expected).all()
