@@ -52,16 +52,18 @@ class DistillationLoss(nn.Module):
         """
         # In full precision: lightly's sums over prototypes would otherwise be made in half of it.
         with torch.autocast(embeddings.device.type, enabled=False):
-            loss = self.dino(list(teacher.detach().float()), list(student.float()), teacher_temp=teacher_temperature)
+            loss = self.dino(list(_full(teacher.detach())), list(_full(student)), teacher_temp=teacher_temperature)
             terms = {"dino": loss.detach()}
             if patches is not None and self.ibot_weight:
                 of_teacher, of_student, mask = patches
-                ibot = self.ibot(
-                    of_teacher.detach().float(), of_student.float(), mask, teacher_temp=teacher_temperature
-                )
+                ibot = self.ibot(_full(of_teacher.detach()), _full(of_student), mask, teacher_temp=teacher_temperature)
                 loss, terms["ibot"] = loss + self.ibot_weight * ibot, ibot.detach()
             if self.koleo_weight:
                 # Neighbours are sought among all processes: the spread is that of the joint batch.
-                koleo = torch.stack([self.koleo(gather_rows(crop.float().contiguous())) for crop in embeddings]).mean()
+                koleo = torch.stack([self.koleo(gather_rows(_full(crop).contiguous())) for crop in embeddings]).mean()
                 loss, terms["koleo"] = loss + self.koleo_weight * koleo, koleo.detach()
         return loss, terms
+
+
+def _full(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))

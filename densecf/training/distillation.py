@@ -5,6 +5,7 @@ Schedules are those of the public configuration of DINO-v2, as shares of the tra
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -175,5 +176,7 @@ def _branch(config: PretrainConfig, size: int, drop_path: float, pretrained: boo
     encoder = build_image_encoder(
         config.model.encoder, size, patch_size=config.patch_size, drop_path=drop_path, pretrained=pretrained
     )
-    head = DINOv2ProjectionHead(encoder.width, settings.hidden, settings.bottleneck, settings.prototypes)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*weight_norm.*", category=FutureWarning)  # lightly's own
+        head = DINOv2ProjectionHead(encoder.width, settings.hidden, settings.bottleneck, settings.prototypes)
     return Branch(encoder, head)
