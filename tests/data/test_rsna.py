@@ -1,7 +1,11 @@
 """RSNA Pneumonia: the join, the label, and both splits against a slow join with pandas."""
 
+import importlib.util
 import itertools
 import json
+import shutil
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -117,3 +121,34 @@ def test_boxes_of_one_image_must_agree(fresh):
     fresh.table.write_text("\n".join([*lines, f"{name},,,,,{1 - int(target)}"]))
     with pytest.raises(DataError, match=rf"line {len(lines) + 1}: Target of {name} is .*, but not on line 2"):
         read_records("rsna", table=fresh.table)
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """The real labels and NIH table, which torchxrayvision ships. The mapping, which it does not ship, is made up: each
+    image leads to another NIH image of the same view."""
+    found = importlib.util.find_spec("torchxrayvision")
+    if found is None or found.origin is None:
+        pytest.skip("torchxrayvision is not installed; it ships the real tables")
+    tables = Path(found.origin).parent / "data"
+    folder = tmp_path_factory.mktemp("real")
+    with zipfile.ZipFile(tables / "kaggle_stage_2_train_labels.csv.zip") as archive:
+        archive.extract("stage_2_train_labels.csv", folder)
+    shutil.copy(tables / "Data_Entry_2017_v2020.csv.gz", folder)
+    headers = pd.read_csv(tables / "kaggle_stage_2_train_images_dicom_headers.csv.gz")
+    nih = pd.read_csv(tables / "Data_Entry_2017_v2020.csv.gz")
+    free = {view: iter(part["Image Index"]) for view, part in nih.groupby("View Position")}
+    pairs = zip(headers["PatientID"], headers["ViewPosition"], strict=True)
+    entries = [{"subset_img_id": name, "img_id": next(free[view])} for name, view in pairs]
+    (folder / NIH_JSON).write_text(json.dumps(entries))
+    return folder / "stage_2_train_labels.csv"
+
+
+def test_the_real_labels_give_the_published_counts(real):
+    with pytest.warns(UserWarning, match="published split has"):
+        records = read_records("rsna", table=real, split="published")
+    assert records["split"].value_counts().to_dict() == {"train": 8633, "test": 4354, "val": 1524}  # the paper, table 1
+    assert records["pneumonia"].isin([0, 1]).all()
+    by_patient = read_records("rsna", table=real)
+    assert len(by_patient) == 14511
+    assert (by_patient.groupby("patient_id")["split"].nunique() == 1).all()
