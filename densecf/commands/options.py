@@ -8,7 +8,16 @@ from typing import Annotated, Literal
 
 import tyro
 
-from densecf.config import PHANTOM, Count, CounterfactualConfig, FinetuneConfig, Fraction, NonNegative, PretrainConfig
+from densecf.config import (
+    PHANTOM,
+    ClassifierConfig,
+    Count,
+    CounterfactualConfig,
+    FinetuneConfig,
+    Fraction,
+    NonNegative,
+    PretrainConfig,
+)
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """A switch: ``--resume``, without a ``--no-resume``."""
@@ -99,10 +108,10 @@ class PreparePublishedOptions:
 
     table: tuple[Path, ...]
     """The dataset's own table, also gzipped; where it has several: all of them, or the first (the others beside it)."""
-    images: Path
-    """Folder of the images as downloaded: nested, all in one folder, or ZIP archives, which are read as they are."""
     out: Path
     """Folder of the prepared dataset."""
+    images: Path | None = None
+    """Folder of the images as downloaded: nested, all in one folder, or ZIP archives, which are read as they are."""
     split: Literal["patient", "published"] = "patient"
     """patient: train, val and test never share a patient; published: the papers' own split, its leaks counted."""
     chexmask: Path | None = None
@@ -115,6 +124,8 @@ class PreparePublishedOptions:
     """The images were made smaller as a whole since they were downloaded; CheXmask's masks follow."""
     manual_masks: tuple[Path, ...] = ()
     """Folders of masks drawn by hand: their images become the split manual."""
+    manual_copies: Flag = False
+    """Prepare only the small copies that the masks of --manual-masks were drawn on, as a dataset of their own."""
     exclude: Path | None = None
     """CSV of images to leave out (column image or ImageID); with --split patient all images of their patients go."""
     related_effusion: Literal["no", "yes", "unknown"] = "no"
@@ -241,12 +252,18 @@ class ProbeOptions:
     """Column whose values are told apart, and of which the gap is measured; '' for none."""
     encoder: str = ""
     """Network for --run none, by its name in timm; without it: that of the first other run, or resnet18."""
+    finetune: Flag = False
+    """Train the whole network, rather than a linear classifier of frozen features."""
     out: Path | None = None
     """Folder of the product; without it: runs/probe/<label>-<run>."""
+    resume: Flag = False
+    """Go on with an interrupted --finetune: the one in --out, else the newest unfinished one; beside the same flags."""
     overwrite: Flag = False
     """Replace what is in --out."""
     quiet: Flag = False
     """No progress bars."""
+    training: Annotated[ClassifierConfig, NoPrefix] = field(default_factory=ClassifierConfig)
+    """How --finetune trains."""
 
 
 @dataclass(frozen=True)

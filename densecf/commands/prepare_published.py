@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,18 +14,20 @@ from densecf.commands.options import PreparePublishedOptions
 from densecf.commands.prepare import check_size, say_what_there_is
 from densecf.data.prepare import prepare
 from densecf.data.prepared import PreparedDataset
+from densecf.errors import ConfigError
 from densecf.files import explained_os_errors
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from densecf.data.readers.image_source import ImageSource
     from densecf.data.readers.mask_source import MaskSource
+    from densecf.data.readers.published import Reading
 
 
 def prepare_published(name: str, options: PreparePublishedOptions) -> PreparedDataset:
     """Prepares a dataset of `densecf.data.readers.DATASETS`, and says what was left out and what it holds."""
     from densecf.data.readers import get_dataset
-    from densecf.data.readers.opening import open_source
     from densecf.data.readers.published import read_dataset
 
     check_size(options.size)
@@ -36,23 +40,13 @@ def prepare_published(name: str, options: PreparePublishedOptions) -> PreparedDa
             exclude=options.exclude,
             related_effusion=options.related_effusion,
         )
-    with explained_os_errors(options.out):
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".masks-", dir=options.out.parent) as scratch:
-        opened = open_source(
-            reading,
-            options.table,
-            options.images,
-            profile=options.profile,
-            masks=_mask_sources(options, reading.records, Path(scratch)),
-            min_quality=options.min_quality,
-            max_bad=options.max_bad,
-        )
-        for line in opened.report:
+    with _scratch_folder(options) as scratch:
+        source, report = _open(reading, options, scratch)
+        for line in report:
             print(line)
-        print(opened.source.summary())
+        print(source.summary())
         data = prepare(
-            opened.source,
+            source,
             options.out,
             size=options.size,
             workers=options.workers or None,
@@ -61,8 +55,40 @@ def prepare_published(name: str, options: PreparePublishedOptions) -> PreparedDa
             max_bad=options.max_bad,
             progress=not options.quiet,
         )
-    say_what_there_is(data, len(opened.source.records))
+    say_what_there_is(data, len(source.records))
     return data
+
+
+@contextmanager
+def _scratch_folder(options: PreparePublishedOptions) -> Iterator[Path]:
+    """Where the wanted rows of a gzipped CheXmask file are unpacked: beside the dataset, for they may be large."""
+    with explained_os_errors(options.out):
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".masks-", dir=options.out.parent) as folder:
+        yield Path(folder)
+
+
+def _open(reading: Reading, options: PreparePublishedOptions, scratch: Path) -> tuple[ImageSource, list[str]]:
+    if options.manual_copies:
+        from densecf.data.readers.manual_masks import manual_source
+
+        if len(options.manual_masks) != 1:
+            raise ConfigError("--manual-copies needs --manual-masks with one folder.")
+        return manual_source(options.manual_masks[0], reading.records, options.profile), reading.report
+    if options.images is None:
+        raise ConfigError("--images is needed: the folder of the images as downloaded.")
+    from densecf.data.readers.opening import open_source
+
+    opened = open_source(
+        reading,
+        options.table,
+        options.images,
+        profile=options.profile,
+        masks=_mask_sources(options, reading.records, scratch),
+        min_quality=options.min_quality,
+        max_bad=options.max_bad,
+    )
+    return opened.source, opened.report
 
 
 def _mask_sources(options: PreparePublishedOptions, records: pd.DataFrame, scratch: Path) -> list[MaskSource]:
