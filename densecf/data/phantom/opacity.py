@@ -13,6 +13,7 @@ from densecf.data.phantom.anatomy import SIGNS, Anatomy, Frame, Lungs, lungs
 from densecf.data.phantom.fields import edge, ellipse, lattice, soft
 from densecf.data.phantom.scm import Noise
 
+THICKNESS = 6.5  # cm of filled lung along the ray, the median; the lung is up to 16 cm deep
 FOCAL = 0.5  # share of opacities that are one area; the others are three to six patches
 _ACROSS = 256  # points on which the width of the lung at the opacity's height is measured
 
@@ -46,11 +47,11 @@ def draw_opacity(noise: Noise) -> Opacity:
     side, focal = int(rng.random() < 0.46), bool(rng.random() < FOCAL)
     height, across = float(rng.beta(2.2, 1.6)), float(rng.uniform(0.15, 0.85))
     size = float(np.exp(0.22 * np.clip(rng.standard_normal(), -2.0, 2.0)))
-    thickness = float(4.6 * np.exp(0.40 * np.clip(rng.standard_normal(), -2.0, 2.0)))
+    thickness = float(THICKNESS * np.exp(0.45 * np.clip(rng.standard_normal(), -2.0, 2.0)))
     softness = float(rng.uniform(0.010, 0.024))
     count = 1 if focal else int(rng.integers(3, 7))
-    away, around = 0.055 * size * np.sqrt(rng.random(count)) * (count > 1), rng.uniform(0.0, 2.0 * np.pi, count)
-    radius = (0.064 if focal else 0.034) * size * rng.uniform(0.8, 1.25, (count, 2))
+    away, around = 0.070 * size * np.sqrt(rng.random(count)) * (count > 1), rng.uniform(0.0, 2.0 * np.pi, count)
+    radius = (0.072 if focal else 0.042) * size * rng.uniform(0.8, 1.25, (count, 2))
     blobs = np.column_stack([away * np.cos(around), 1.3 * away * np.sin(around), radius, rng.uniform(0.0, 3.1, count)])
     uneven = (rng.standard_normal((17, 17)), rng.standard_normal((35, 35)))
     return Opacity(side, height, across, blobs, thickness, softness, uneven)

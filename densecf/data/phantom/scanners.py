@@ -3,9 +3,9 @@
 "Aurora DR" is a flat-panel detector with equalising, edge-enhancing processing, fine grain and a small lead letter at
 the patient's left shoulder. "Borealis CR" reads phosphor plates: steep film-like curve, softer, coarse grain with
 faint read-out lines, shutters left and right, and a bold white letter with an annotation at the patient's right.
-"Cirrus MX" is a mobile unit: flat tone with lifted blacks, wide halos from coarse-scale enhancement, blotchy grain and
-grid stripes, a diaphragm that cuts the corners, and a ringed letter low at the patient's left. It stands outside what
-the other two span: between them there is no lifted black, no halo, no stripe.
+"Cirrus MX" is a mobile unit that processes hard: a flat curve with lifted blacks, density differences over long ways
+taken out, wide halos instead, blotchy grain and grid stripes, a diaphragm that cuts the corners, and a ringed letter low
+at the patient's left. It stands outside what the other two span, which have no lifted black, no halo and no stripe.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Scanner:
 MACHINES = {
     ALL_SCANNERS[0]: Scanner(0.0008, 0.42, 0.55, 0.011, 0.0075, 0.0, 0.0, 3.0, 0.45, 0.02, -0.02),
     ALL_SCANNERS[1]: Scanner(0.0026, 0.00, 0.15, 0.020, 0.010, 0.0026, 0.005, 5.2, 0.54, 0.00, 0.022),
-    ALL_SCANNERS[2]: Scanner(0.0016, 0.10, 1.10, 0.035, 0.016, 0.0050, 0.0, 2.0, 0.40, 0.14, -0.02, 0.030, 0.075),
+    ALL_SCANNERS[2]: Scanner(0.0016, 0.60, 1.50, 0.040, 0.018, 0.0050, 0.0, 2.0, 0.40, 0.14, -0.02, 0.030, 0.075),
 }
 
 Stroke = tuple[tuple[float, float], tuple[float, float]]

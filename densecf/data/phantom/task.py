@@ -16,7 +16,7 @@ from densecf.data.phantom.scm import ALL_SCANNERS, SCANNERS, Parents, draw_noise
 from densecf.errors import DataError
 
 PREVALENCE = 0.28  # of the opacity, on each scanner
-RARE = 0.08  # share of the second scanner in the splits train and val
+RARE = 0.06  # share of the second scanner in the splits train and val
 MOST = 1_000_000  # images of one block: each of train, val and the test images of a scanner has its own numbers
 _BLOCKS: tuple[tuple[str, str], ...] = (("train", ""), ("val", ""), *(("test", name) for name in ALL_SCANNERS))
 
