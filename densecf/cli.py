@@ -203,6 +203,7 @@ COMMANDS: dict[str, Command] = {
             "densecf probe --label pleural_effusion",
             "densecf probe --label pneumonia --run simclr cf-simclr none --fractions 0.05 0.1 0.25 1 --seeds 3",
             "densecf probe --label pneumonia --run cf-simclr --data data/rsna data/chexpert",
+            "densecf probe --label pneumonia --run simclr cf-simclr --finetune",
         ),
     ),
     "domains": Command(
@@ -238,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _how_to_go_on(argv: list[str]) -> str:
-    if argv[:1] in (["pretrain"], ["finetune"]) or argv[:2] == ["counterfactuals", "train"]:
+    if argv[:1] in (["pretrain"], ["finetune"], ["probe"]) or argv[:2] == ["counterfactuals", "train"]:
         return "; continue with --resume"
     again = (["data", "prepare"], ["counterfactuals", "generate"], ["counterfactuals", "import"])
     return "; the same command goes on" if argv[:2] in again else ""

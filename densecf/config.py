@@ -239,6 +239,32 @@ class FinetuneConfig:
 
 
 @dataclass(frozen=True)
+class ClassifierConfig:
+    """Fine-tune a whole image encoder on a label (densecf probe --finetune)."""
+
+    steps: Count = 1000
+    """Changes of the weights, about: in whole passes, and for every share of the labels alike."""
+    batch_size: Annotated[int, Ge(2)] = 32
+    """Images a step."""
+    checkpoint_minutes: Annotated[float, Ge(0)] = 5.0
+    """Minutes between checkpoints to resume from; 0: one after every step."""
+    views: ViewParameters = field(
+        default_factory=lambda: ViewParameters(
+            rotation=20.0,
+            scale=(0.7, 1.0),
+            flip_prob=0.5,
+            jitter_prob=1.0,
+            brightness=0.3,
+            contrast=0.3,
+            blur_prob=0.0,
+            solarize_prob=0.0,
+        )
+    )
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=1e-4, warmup=0.05))
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+
+
+@dataclass(frozen=True)
 class CounterfactualConfig:
     """Train a counterfactual model: a hierarchical VAE given the parents of each image."""
 

@@ -44,8 +44,8 @@ class Network:
     def method(self) -> str:
         return str(self.facts.get("method") or NONE)
 
-    def encoder(self) -> ImageEncoder:
-        """The image encoder, in eval mode, on the GPU if there is one."""
+    def encoder(self, seed: int = 0) -> ImageEncoder:
+        """The image encoder, in eval mode, on the GPU if there is one; the seed decides random weights."""
         import torch
 
         from densecf.models.backbone import ImageEncoder, build_image_encoder, load_image_encoder
@@ -56,7 +56,7 @@ class Network:
         if self.weights is not None:
             return load_image_encoder(self.weights)[0].to(device)
         with torch.random.fork_rng():
-            torch.manual_seed(0)
+            torch.manual_seed(seed)
             if self.facts.get("kind") == BACKBONE:
                 patch = int(self.facts.get("patch_size", 0))
                 encoder = build_image_encoder(self.facts["encoder"], int(self.facts["size"]), patch_size=patch)
@@ -65,16 +65,22 @@ class Network:
                 encoder = ImageEncoder(body, body.out_channels[-1], pyramid=True)
         return encoder.eval().to(device)
 
+    def fingerprint(self) -> str:
+        """SHA-256 of its weights."""
+        if self.weights is not None:
+            return sha256_of_file(self.weights)
+        digest = hashlib.sha256()
+        for name, value in self.encoder().state_dict().items():
+            digest.update(name.encode() + value.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
     def features(self) -> FeatureStore:
         """Where its image features are kept: in its run folder, or under runs/features for random weights."""
         from densecf.evaluation.image_features import FOLDER, FeatureStore
 
-        if self.weights is not None:
-            return FeatureStore(self.weights.parent / FOLDER, sha256_of_file(self.weights))
-        digest = hashlib.sha256()
-        for name, value in self.encoder().state_dict().items():
-            digest.update(name.encode() + value.cpu().numpy().tobytes())
-        return FeatureStore(runs.ROOT / FOLDER / f"random-{digest.hexdigest()[:16]}", digest.hexdigest())
+        known = self.fingerprint()
+        folder = runs.ROOT / FOLDER / f"random-{known[:16]}" if self.weights is None else self.weights.parent / FOLDER
+        return FeatureStore(folder, known)
 
     def sized(self, size: int) -> Network:
         """Random weights, built for images of this size; a run as it is."""

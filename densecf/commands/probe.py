@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from densecf import runs
 from densecf.commands.datasets import open_dataset
 from densecf.commands.networks import NONE, Network, as_text, dataset_of, open_networks, run_name
 from densecf.commands.options import ProbeOptions
-from densecf.config import to_dict
+from densecf.config import from_dict, to_dict
 from densecf.data.label_split import LabelSplit, split_labels
 from densecf.data.labels import UNKNOWN, Labels, read_labels
 from densecf.data.prepared import PreparedDataset
 from densecf.data.problems import listing
-from densecf.errors import DataError, LeakError
+from densecf.errors import ConfigError, DataError, LeakError
+from densecf.evaluation.label_efficiency import (
+    Fit,
+    LinearFits,
+    Task,
+    TestSet,
+    curves,
+    measure,
+    probe_markdown,
+    summarise,
+    undefined_groups,
+)
 from densecf.files import atomic_path, write_json_atomic, write_text_atomic
+from densecf.visualization.label_efficiency_figure import save_curves
 
 TABLE, SUMMARY, REPORT = "probe.csv", "probe.json", "probe.md"
 PICTURE, CURVES = "probe.png", "curves.csv"
@@ -25,12 +40,8 @@ PICTURE, CURVES = "probe.png", "curves.csv"
 
 def run_probe(options: ProbeOptions) -> Path:
     """Writes tables and picture into a run folder, and returns it."""
-    import pandas as pd
-
-    from densecf.evaluation.label_efficiency import curves, measure, probe_markdown, summarise, undefined_groups
-    from densecf.visualization.label_efficiency_figure import save_curves
-
-    progress = not options.quiet
+    from_dict(ProbeOptions, to_dict(options), "densecf probe")  # says what is out of range
+    options, progress = on_one_device(options), not options.quiet
     networks = open_networks(options.run, options.encoder)
     data = open_dataset(dataset_of(networks, options.dataset), progress=progress)
     networks = [network.sized(data.size) for network in networks]
@@ -40,62 +51,129 @@ def run_probe(options: ProbeOptions) -> Path:
             network.check_size(each)
     labels, split = labels_and_split(data, options, networks)
     tests, notes = test_sets(data, labels, split, externals, options)
-    notes = [split.note, *notes, *foreign_patients(networks, externals, tests[1:])]
+    notes = list(filter(None, [split.note, *notes, *foreign_patients(networks, externals, tests[1:])]))
     task = make_task(data, labels, split, tests, options)
     for seed in task.seeds:
         task.subsets(seed)  # what cannot be drawn is said before any image is read
-    print(opening(data, labels, split, tests))
-    for note in filter(None, notes):
-        print(note)
-    out = runs.start_run(
+    print("\n".join([opening(data, labels, split, tests), *notes]))
+    out = open_folder(options, networks, [data, *externals])
+    with runs.working_in(out):
+        if options.resume and runs.is_finished(out):
+            print(f"Already finished: {out}")
+            return out
+        tables, fits = [], []
+        for place, network in enumerate(networks):
+            fit = (
+                full_fits(network, task, [data, *externals], options, out / "fits" / str(place))
+                if options.finetune
+                else linear_fits(network, task, [data, *externals], progress)
+            )
+            table, facts = measure(network.name, task, fit)
+            tables.append(table)
+            fits += facts
+        report = write_results(out, task, networks, tables, fits, notes, options)
+        runs.finish_run(out, "probe")
+    print(report)
+    print(f"Picture: {out / PICTURE}")
+    print(f"Run: {out}")
+    return out
+
+
+def on_one_device(options: ProbeOptions) -> ProbeOptions:
+    """Labelled sets are small: one device a training.
+
+    Raises:
+        ConfigError: when more were asked for.
+    """
+    hardware = options.training.hardware
+    if hardware.devices not in ("auto", 1) or hardware.num_nodes > 1:
+        raise ConfigError("probe trains on one device; leave --hardware.devices and --hardware.num-nodes out")
+    return replace(options, training=replace(options.training, hardware=replace(hardware, devices=1)))
+
+
+def open_folder(options: ProbeOptions, networks: Sequence[Network], datasets: Sequence[PreparedDataset]) -> Path:
+    """A new run folder, or the one that is resumed.
+
+    Raises:
+        ConfigError: there is none to resume, or it was started with other options, data or weights.
+    """
+    started_from: dict[str, Any] = {
+        "dataset_checksum": datasets[0].checksum,
+        "external": {str(each.path.resolve()): each.checksum for each in datasets[1:]},
+        "pretrained": {network.name: network.fingerprint() for network in networks},
+    }
+    if options.resume:
+        out = runs.unfinished_run("probe", options.out)
+        runs.check_unchanged(out, **started_from)
+        before, now = (_fixed(values) for values in (runs.read_config(out), to_dict(options)))
+        changed = [name for name in now if now[name] != before.get(name)]
+        if changed:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+            raise ConfigError(f"{out}: was started with other {flags}; give the same ones, or leave --resume out")
+        return out
+    return runs.start_run(
         "probe",
         run_name(options.label, [network.name for network in networks]),
         to_dict(options),
         out=options.out,
         overwrite=options.overwrite,
         provenance={
-            "dataset": str(data.path.resolve()),
-            "dataset_checksum": data.checksum,
-            "external": {str(each.path.resolve()): each.checksum for each in externals},
-            "pretrained": {network.name: str(network.weights or NONE) for network in networks},
+            "dataset": str(datasets[0].path.resolve()),
+            "weights": {network.name: str(network.weights or NONE) for network in networks},
+            **started_from,
         },
     )
-    with runs.working_in(out):
-        tables, fits = [], []
-        for network in networks:
-            table, facts = measure(network.name, task, linear_fits(network, task, [data, *externals], progress))
-            tables.append(table)
-            fits += facts
-        table = pd.concat(tables, ignore_index=True)
-        summary = summarise(table)
-        if undefined := undefined_groups(summary):
-            notes.append(f"One class only, so no AUC: {listing(undefined)}.")
-        report = probe_markdown(summary, title_of(labels), [*notes, LEGEND])
-        with atomic_path(out / TABLE) as temporary:
-            table.to_csv(temporary, index=False)
-        found = {
-            "label": labels.column,
-            "classes": labels.classes,
-            "dataset": tests[0].name,
-            "external": [test.name for test in tests[1:]],
-            "images": {name: len(getattr(split, name)) for name in ("train", "val", "test")},
+
+
+def _fixed(values: dict[str, Any]) -> dict[str, Any]:
+    """The options that a resumed run cannot change, by their flags."""
+    training = {
+        name: value for name, value in values["training"].items() if name not in ("hardware", "checkpoint_minutes")
+    }
+    rest = {name: value for name, value in values.items() if name not in ("training", "out", "resume", "quiet")}
+    return {**rest, **training}
+
+
+def write_results(
+    out: Path,
+    task: Task,
+    networks: Sequence[Network],
+    tables: Sequence[pd.DataFrame],
+    fits: list[dict[str, Any]],
+    notes: list[str],
+    options: ProbeOptions,
+) -> str:
+    """All tables and the picture; returns the report."""
+    table = pd.concat(tables, ignore_index=True)
+    summary = summarise(table)
+    if undefined := undefined_groups(summary):
+        notes = [*notes, f"One class only, so no AUC: {listing(undefined)}."]
+    how = "fine-tuned" if options.finetune else "linear probe"
+    title = f"{title_of(task.labels)}, {how}"
+    report = probe_markdown(summary, title, [*notes, LEGEND])
+    write_json_atomic(
+        out / SUMMARY,
+        {
+            "label": task.labels.column,
+            "classes": task.labels.classes,
+            "how": how,
+            "dataset": task.tests[0].name,
+            "external": [test.name for test in task.tests[1:]],
+            "images": {name: len(getattr(task.split, name)) for name in ("train", "val", "test")},
             "runs": {network.name: {"method": network.method} for network in networks},
-            "notes": [note for note in notes if note],
+            "notes": notes,
             "summary": records_of(summary),
             "fits": fits,
-        }
-        write_json_atomic(out / SUMMARY, found)
-        write_text_atomic(out / REPORT, report)
-        shown = curves(summary)
-        with atomic_path(out / CURVES) as temporary:
-            shown.to_csv(temporary, index=False)
-        if len(shown):
-            save_curves(out / PICTURE, shown, title=title_of(labels))
-        runs.finish_run(out, "probe")
-    print(report)
-    print(f"Picture: {out / PICTURE}")
-    print(f"Run: {out}")
-    return out
+        },
+    )
+    write_text_atomic(out / REPORT, report)
+    shown = curves(summary)
+    for name, each in ((TABLE, table), (CURVES, shown)):
+        with atomic_path(out / name) as temporary:
+            each.to_csv(temporary, index=False)
+    if len(shown):
+        save_curves(out / PICTURE, shown, title=title)
+    return report
 
 
 LEGEND = (
@@ -143,8 +221,6 @@ def test_sets(
     Raises:
         DataError: an external dataset lacks the label.
     """
-    from densecf.evaluation.label_efficiency import TestSet
-
     columns = [column for column in (options.domain, options.subgroup) if column]
     absent = [column for column in columns if column not in data.records]
     notes = [f"{data.path} has no column {', '.join(absent)}: no strata by it."] if absent else []
@@ -205,14 +281,12 @@ def foreign_patients(networks: Sequence[Network], externals: Sequence[PreparedDa
     return notes
 
 
-def make_task(data: PreparedDataset, labels: Labels, split: LabelSplit, tests: list, options: ProbeOptions):
+def make_task(data: PreparedDataset, labels: Labels, split: LabelSplit, tests: list, options: ProbeOptions) -> Task:
     """The question that every network is asked.
 
     Raises:
         ConfigError: no seed, or fractions that cannot be used.
     """
-    from densecf.evaluation.label_efficiency import Task
-
     return Task(
         data.records,
         labels,
@@ -224,10 +298,9 @@ def make_task(data: PreparedDataset, labels: Labels, split: LabelSplit, tests: l
     )
 
 
-def linear_fits(network: Network, task, datasets: Sequence[PreparedDataset], progress: bool):
+def linear_fits(network: Network, task: Task, datasets: Sequence[PreparedDataset], progress: bool) -> LinearFits:
     """Linear probes of a network's features; each image passes the network once, ever."""
     from densecf.evaluation.image_features import stored_features
-    from densecf.evaluation.label_efficiency import LinearFits
 
     store = network.features()
     learning = np.sort(np.concatenate([task.split.train, task.split.val]))
@@ -240,6 +313,29 @@ def linear_fits(network: Network, task, datasets: Sequence[PreparedDataset], pro
     tests = [own[len(learning) :]]
     tests += [features(data, test.rows) for data, test in zip(datasets[1:], task.tests[1:], strict=True)]
     return LinearFits(task, own[: len(learning)], learning, tests)
+
+
+def full_fits(
+    network: Network, task: Task, datasets: Sequence[PreparedDataset], options: ProbeOptions, folder: Path
+) -> Callable[[np.ndarray, float, int], Fit]:
+    """Fine-tunings of the whole network, each in a folder of its own."""
+    from densecf.training.classify import finetune_classifier
+
+    def fit(train: np.ndarray, fraction: float, seed: int) -> Fit:
+        return finetune_classifier(
+            network.encoder(seed),
+            task,
+            train,
+            datasets,
+            options.training,
+            folder / f"{fraction:g}-{seed}",
+            seed=seed,
+            title=f"{network.name}, {100 * fraction:g} %, seed {seed}",
+            resume=options.resume,
+            progress=not options.quiet,
+        )
+
+    return fit
 
 
 def opening(data: PreparedDataset, labels: Labels, split: LabelSplit, tests: Sequence) -> str:

@@ -5,6 +5,7 @@ densecf probe --label pneumonia --run cf-simclr --finetune
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from densecf.views.parameters import ViewParameters
 
 BEST, SCORES = "best.safetensors", "scores.safetensors"
 VALIDATIONS = 20
-"""Times that val is looked at, evenly over the training."""
+"""Times that val is looked at, evenly; less often where looking would cost more than a third of the training."""
 
 
 def finetune_classifier(
@@ -80,7 +81,7 @@ def finetune_classifier(
         work_per_record=1,
         unit="images",
         checkpoint_minutes=config.checkpoint_minutes,
-        callbacks=[BestOnVal(data, task.split.val, codes, out / BEST, plan.steps, resume=resume)],
+        callbacks=[BestOnVal(data, task.split.val, codes, out / BEST, plan, resume=resume)],
         resume=resume,
         progress=progress,
     )
@@ -163,15 +164,15 @@ class BestOnVal(Callback):
     Args:
         data, rows, codes: the val images.
         path: where the best weights go.
-        steps: of the whole training.
+        plan: the steps of the training.
         resume: what is in ``path`` already counts.
     """
 
     def __init__(
-        self, data: PreparedDataset, rows: np.ndarray, codes: np.ndarray, path: Path, steps: int, *, resume: bool
+        self, data: PreparedDataset, rows: np.ndarray, codes: np.ndarray, path: Path, plan: StepPlan, *, resume: bool
     ):
         self.data, self.rows, self.codes, self.path = data, rows, codes[rows], path
-        self.every = max(1, steps // VALIDATIONS)
+        self.every = max(1, plan.steps // VALIDATIONS, math.ceil(len(rows) / plan.batch_size))
         self.best = float(read_facts(path)["val_auc"]) if resume and path.is_file() else -1.0
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
