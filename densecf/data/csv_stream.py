@@ -54,7 +54,7 @@ def stream_rows(file: BinaryIO, where: str) -> Iterator[CsvRow]:
         if quotes % 2 == 0:
             data = b"".join(parts)
             parts = []
-            if data.strip():
+            if data.removeprefix(_BOM).strip():
                 yield CsvRow(start, first_line, data)
     if parts:
         raise DataError(f"{where}: line {first_line} opens a quote that is not closed; was the file cut off?")

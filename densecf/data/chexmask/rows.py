@@ -42,8 +42,9 @@ _PUNCTUATION = str.maketrans("[],\r\n", "     ")
 
 @dataclass(frozen=True)
 class Columns:
-    """Where the cells of a row are; -1 for columns that a file may lack."""
+    """Where the cells of a row are, of ``count``; -1 for columns that a file may lack."""
 
+    count: int
     image: int
     mean: int
     left_lung: int
@@ -76,7 +77,7 @@ class Columns:
                 f"{', '.join(header[:20])}"
             )
         found = {field: places.get(title, -1) for field, title in (wanted | optional).items()}
-        return cls(image=image, **found)
+        return cls(count=len(header), image=image, **found)
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,9 @@ class Row:
         Raises:
             DataError: cells that cannot be what they should be; the caller knows the file and the line.
         """
+
+        if len(cells) != columns.count:
+            raise DataError(f"{len(cells)} cells where the header has {columns.count}")
 
         def cell(index: int) -> str:
             return cells[index] if index >= 0 else ""
@@ -235,7 +239,7 @@ def _fits(ends: tuple[int, int], box: tuple[np.ndarray, np.ndarray], height: int
     (left, top), (right, bottom) = box
     (first_row, first_column), (last_row, last_column) = (divmod(end, width) for end in ends)
     inside = left >= 0 and top >= 0 and right < width and bottom < height
-    if inside == clipped or last_row >= height:
+    if last_row >= height or not (inside or clipped):
         return False
     columns = all(left - _SLACK <= column <= right + _SLACK for column in (first_column, last_column))
     if clipped and (left < 0 or right >= width):  # the topmost or lowest part may be what was cut off

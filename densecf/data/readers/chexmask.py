@@ -151,7 +151,7 @@ class ChexmaskFile:
         image = ""
         try:
             row_cells = _cells(record.data, index)
-            image = row_cells[index.columns.image]
+            image = row_cells[index.columns.image] if index.columns.image < len(row_cells) else ""
             key = image_key(image, index.folders)
             if wanted is not None and key not in wanted:
                 return False
