@@ -93,7 +93,8 @@ class ChexmaskFile:
         wanted: ids of the images that matter, all by default; other rows are passed over.
         resized: the images were made smaller or larger as a whole since CheXmask was made from them, so masks of
             the original flavour are resized too.
-        id_column: its name where it is none of CheXmask's.
+        id_column: its name where it is none of CheXmask's; preprocessed rows are then taken as PadChest's, which had
+            their black borders cut off.
         unpack_to: a folder for the wanted rows of a gzip file; it must stay while this object is used.
         progress: show a bar.
 
@@ -154,6 +155,7 @@ class ChexmaskFile:
             image = row_cells[index.columns.image] if index.columns.image < len(row_cells) else ""
             key = image_key(image, index.folders)
             if wanted is not None and key not in wanted:
+                index.seen -= 1
                 return False
             if not key:
                 raise DataError("no image id")
