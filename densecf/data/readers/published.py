@@ -190,9 +190,9 @@ def _without(reading: Reading, path: Path) -> Reading:
     left_out = chosen if reading.split == "published" else patients.isin(set(patients[chosen])).to_numpy()
     if left_out.all():
         raise DataError(f"{path}: leaves no image.")
-    words = f"{int(left_out.sum()):,} images left out by {path.name}, which lists {int(chosen.sum()):,} of them"
     others = int(left_out.sum() - chosen.sum())
-    words += f"; the other {others:,} are of the same patients" if others else ""
+    words = f"{int(left_out.sum()):,} images left out: {int(chosen.sum()):,} that {path.name} lists"
+    words += f" and {others:,} more of the same patients" if others else ""
     reading.report.append(words)
     return reading.take(~left_out)
 
