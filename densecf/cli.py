@@ -213,6 +213,16 @@ COMMANDS: dict[str, Command] = {
         "how separable the scanners are in the image features, with a picture",
         ("densecf domains --run simclr cf-simclr", "densecf domains --column sex --projection umap"),
     ),
+    "embed": Command(
+        "EmbedOptions",
+        "embed",
+        "run_embed",
+        "write the embeddings of images or pixels beside their records",
+        (
+            "densecf embed --run cf-simclr --out embeddings.parquet",
+            "densecf embed --run s-mvd-cl --level pixel --points 200 --where split=test --out pixels.csv",
+        ),
+    ),
     "compare": Command(
         "CompareOptions",
         "compare",

@@ -85,8 +85,9 @@ class PrepareTableOptions:
     """With --mapping: published takes its published_split, with its leaks, rather than its split."""
     size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 224
     """Side of the prepared images; a multiple of 32."""
-    profile: Literal["robust", "authors"] = "robust"
-    """robust: percentile window, inversion, whole field kept; authors: divide by the maximum, centre crop."""
+    profile: Literal["robust", "breast", "authors"] = "robust"
+    """robust: percentile window, inversion, whole field kept; breast: the same for mammograms, black beside the
+    breast; authors: divide by the maximum, centre crop."""
     manual: str = ""
     """Records with hand-drawn masks to fine-tune on, e.g. source=montgomery; without it: the table's split
     column, else a fifth of the patients that have masks."""
@@ -134,8 +135,9 @@ class PreparePublishedOptions:
     """Share of images that may be missing or unreadable: left out and listed in skipped.csv. More is an error."""
     size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 224
     """Side of the prepared images; a multiple of 32."""
-    profile: Literal["robust", "authors"] = "robust"
-    """robust: percentile window, inversion, whole field kept; authors: divide by the maximum, centre crop."""
+    profile: Literal["robust", "breast", "authors"] = "robust"
+    """robust: percentile window, inversion, whole field kept; breast: the same for mammograms, black beside the
+    breast; authors: divide by the maximum, centre crop."""
     workers: NonNegative = 0
     """Processes; 0: one a core."""
     overwrite: Flag = False
@@ -292,6 +294,34 @@ class DomainsOptions:
     """Replace what is in --out."""
     quiet: Flag = False
     """No progress bars."""
+
+
+@dataclass(frozen=True)
+class EmbedOptions:
+    """Write the embeddings of images, or of sampled pixels, beside their records, for other programs."""
+
+    out: Path
+    """File to write, .parquet or .csv."""
+    run: str = "latest"
+    """Pretraining run; none: random weights (images only)."""
+    data: str = "auto"
+    """A prepared dataset, phantom, or auto: the one the run was pretrained on."""
+    where: str = ""
+    """Records to embed, e.g. split=test,scanner=A; without it: all."""
+    level: Literal["image", "pixel"] = "image"
+    """One row an image, or one row a pixel (of a pixel-level run), with its row, column and class."""
+    points: Count = 100
+    """Pixels drawn from each image."""
+    features: Literal["projection", "decoder"] = "projection"
+    """Which pixel embedding: the projection head's (where the run has one), or the decoder's features."""
+    encoder: str = ""
+    """Network for --run none, by its name in timm; without it: resnet18."""
+    seed: NonNegative = 0
+    """Which pixels are drawn."""
+    overwrite: Flag = False
+    """Replace the file in --out."""
+    quiet: Flag = False
+    """No progress bar."""
 
 
 @dataclass(frozen=True)
