@@ -1,12 +1,14 @@
-"""From a raw radiograph to a square image in [0, 1]: two named, versioned recipes.
+"""From a raw radiograph to a square image in [0, 1]: a few named, versioned recipes.
 
 | profile | intensity | geometry | masks |
 |---|---|---|---|
 | authors 1 | divide by the maximum; no inversion | short side to size, centre crop | nearest |
 | robust 1 | 0.5 to 99.5 percentile of the field, inverted if MONOCHROME1 | long side to size, zero padding | vote |
+| breast 1 | as robust; black beside the largest bright region | as robust | vote |
 
 "authors" is what the papers' code does (torchvision ``Resize`` with antialiasing, then ``CenterCrop``);
-it cuts the ends of the long side off. "robust" keeps the whole field and isotropic pixels.
+it cuts the ends of the long side off. "robust" keeps the whole field and isotropic pixels. "breast" is for
+mammograms: letters and markers beside the breast, which tell the scanner, go.
 
 A profile's geometry is one axis-aligned affine, prepared pixel index -> original pixel index (row,
 column, 1; pixel centres at integers); images and masks are resampled from it and from nothing else.
@@ -19,12 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import sparse
+from scipy import ndimage, sparse
 
 from densecf.data.images import RawImage, read_image
 from densecf.errors import ConfigError, DataError
 
 _PERCENTILES = (0.5, 99.5)
+_DARK = 5 / 255  # breast: the papers' threshold
 _PERCENTILE_PIXELS = 1_000_000  # percentiles of larger images are taken on a regular grid of about this many pixels
 
 
@@ -187,6 +190,16 @@ def _robust_intensity(raw: RawImage) -> np.ndarray:
     return 1 - image if raw.inverted else image
 
 
+def _breast_intensity(raw: RawImage) -> np.ndarray:
+    """As robust within the largest connected region brighter than 5 of 255, which is how the papers find the breast."""
+    image = _robust_intensity(raw)
+    regions, count = ndimage.label(image > _DARK)
+    if not count:
+        return image
+    largest = np.argmax(np.bincount(regions.ravel())[1:]) + 1
+    return np.where(regions == largest, image, np.float32(0))
+
+
 def field_of_view(pixels: np.ndarray) -> np.ndarray:
     """The image without the constant rows and columns (collimator, padding) along its borders; a view."""
     rows = np.flatnonzero(pixels.max(axis=1) > pixels.min(axis=1))
@@ -199,6 +212,9 @@ def field_of_view(pixels: np.ndarray) -> np.ndarray:
 PROFILES: dict[str, Profile] = {
     "robust": Profile(
         "robust", 1, _robust_affine, _robust_intensity, True, "percentile window, inversion, whole field padded"
+    ),
+    "breast": Profile(
+        "breast", 1, _robust_affine, _breast_intensity, True, "as robust, black beside the largest bright region"
     ),
     "authors": Profile(
         "authors", 1, _authors_affine, _authors_intensity, False, "divide by maximum, short side, centre crop"

@@ -180,5 +180,47 @@ def test_authors_need_a_positive_value(tmp_path):
 
 
 def test_unknown_profiles_are_named():
-    with pytest.raises(ConfigError, match="robust, authors"):
+    with pytest.raises(ConfigError, match="robust, breast, authors"):
         get_profile("best")
+
+
+def largest_region(bright: np.ndarray) -> np.ndarray:
+    """By flooding from every pixel: the first of the largest 4-connected regions."""
+    best: set[tuple[int, int]] = set()
+    for start in zip(*np.nonzero(bright), strict=True):
+        region, todo = {start}, [start]
+        while todo:
+            row, column = todo.pop()
+            for near in ((row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)):
+                inside = 0 <= near[0] < bright.shape[0] and 0 <= near[1] < bright.shape[1]
+                if inside and bright[near] and near not in region:
+                    region.add(near)
+                    todo.append(near)
+        best = region if len(region) > len(best) else best
+    mask = np.zeros(bright.shape, bool)
+    for place in best:
+        mask[place] = True
+    return mask
+
+
+@given(seed=st.integers(0, 2**16), share=st.floats(0.2, 0.8), inverted=st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_beside_the_breast_it_is_black(seed, share, inverted):
+    rng = np.random.default_rng(seed)
+    pixels = np.where(rng.random((20, 17)) < share, rng.integers(100, 4096, (20, 17)), 0).astype(np.float32)
+    raw = RawImage(4095 - pixels if inverted else pixels, inverted)
+    robust, image = (PROFILES[name].intensity(raw) for name in ("robust", "breast"))
+    breast = largest_region(robust > 5 / 255)
+    np.testing.assert_array_equal(image, np.where(breast, robust, 0))
+    assert image.dtype == np.float32
+
+
+def test_letters_beside_the_breast_go():
+    pixels = np.zeros((64, 48), np.float32)
+    pixels[10:50, :30] = 3000  # the breast
+    pixels[4:9, 36:44] = 4095  # R CC
+    image, affine = PROFILES["breast"].image(RawImage(pixels), 64)
+    np.testing.assert_array_equal(affine, PROFILES["robust"].affine(64, 48, 64))
+    assert image[:9].max() == 0
+    assert image[20:40, 10:35].min() > 0.5
+    assert PROFILES["robust"].image(RawImage(pixels), 64)[0][:9].max() == 1

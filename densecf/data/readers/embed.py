@@ -68,7 +68,11 @@ def _with_file(images: NamedTable) -> NamedTable:
             problems.add(place, f"anon_dicom_path is {path!r}, expected .../cohort_1/PATIENT/EXAM/SERIES/IMAGE.dcm")
         files.append(path[start:])
     problems.raise_if_any(f"{images.path}: rows that cannot be used")
-    return images.with_columns({"file": files, "stem": [Path(file).stem for file in files]})
+    return images.with_columns({"file": files, "stem": [_stem(file) for file in files]})
+
+
+def _stem(path: str) -> str:
+    return path.rpartition("/")[2].rpartition(".")[0]
 
 
 def _with_view(images: NamedTable) -> tuple[NamedTable, np.ndarray]:

@@ -34,7 +34,7 @@ class ImageSource:
         states: of these files, for the fingerprint.
         masks: the sources of the masks, of the same classes.
         mask_of: (n,) which of them a record's mask is from, -1 for none.
-        profile: "robust" or "authors".
+        profile: "robust", "breast" or "authors".
         facts: further entries of the fingerprint.
         shared_patients: how many patients have records in several splits; above 0 only where that is known and said.
 

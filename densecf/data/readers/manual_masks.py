@@ -212,7 +212,7 @@ def manual_source(
     Args:
         folder: see the top of this file, with ``images``.
         parent: the records of the dataset they are from, for patient, effusion, scanner and whatever else it has.
-        profile: "robust" or "authors".
+        profile: "robust", "breast" or "authors".
         coding: instead of what the folder says.
 
     Raises:

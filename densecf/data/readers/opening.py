@@ -49,7 +49,7 @@ def open_source(
         reading: the records.
         tables: their files, for the fingerprint.
         images: the folder of the images.
-        profile: "robust" or "authors".
+        profile: "robust", "breast" or "authors".
         masks: sources beyond those of the mapping, drawn by hand before silver.
         min_quality: silver masks below this are not used.
         manual: where the mapping says nothing of a split: the condition for the manual split.

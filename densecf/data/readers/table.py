@@ -35,7 +35,7 @@ class TableSource(ImageSource):
     Args:
         table: the CSV file.
         root: the folder that paths are relative to and may not leave; by default the table's folder.
-        profile: "robust" or "authors", see `densecf.data.profiles`.
+        profile: "robust", "breast" or "authors", see `densecf.data.profiles`.
         manual: a condition such as "source=montgomery" (`densecf.data.query`) for the manual split.
         class_names: "background" first; needed where masks are label images of other classes than
             left and right lung, and to choose or order the ``<class>_mask`` columns.
