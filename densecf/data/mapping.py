@@ -373,7 +373,7 @@ def apply_mapping(mapping: Mapping, table: CsvTable, where: str) -> Mapped:
             (all of them, with line, column and what was expected).
     """
     frame = table.frame
-    _check_columns(mapping, [str(name) for name in frame.columns], where)
+    _check_columns(mapping, [str(name) for name in frame.columns], table.left_out, where)
     places = np.array([f"line {line}" for line in table.lines], dtype=object)
     problems = Problems()
     kept = np.arange(len(frame))
@@ -400,10 +400,11 @@ def apply_mapping(mapping: Mapping, table: CsvTable, where: str) -> Mapped:
     return Mapped(pd.DataFrame(columns), rows, report)
 
 
-def _check_columns(mapping: Mapping, present: list[str], where: str) -> None:
+def _check_columns(mapping: Mapping, present: list[str], left_out: tuple[str, ...], where: str) -> None:
     missing = [name for name in mapping.table_columns() if name not in present]
     if not missing:
         return
+    present = [*present, *left_out]
     hints = []
     for name in missing:
         near = difflib.get_close_matches(name.lower(), [other.lower() for other in present], 1, 0.8)

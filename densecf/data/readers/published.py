@@ -1,7 +1,7 @@
 """The published datasets: a mapping for each, and what is truly special to it."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,8 +20,8 @@ SPLIT_CHOICES = ("patient", "published")
 RELATED_CHOICES = ("no", "yes", "unknown")
 
 
-def one_table(tables: Sequence[Path]) -> CsvTable:
-    """The table of a dataset that has only one.
+def one_table(tables: Sequence[Path], only: Collection[str] = ()) -> CsvTable:
+    """The table of a dataset that has only one; ``only`` as in `densecf.data.csv_table.read_csv_table`.
 
     Raises:
         DataError: several files, or none; or as `densecf.data.csv_table.read_csv_table`.
@@ -30,7 +30,7 @@ def one_table(tables: Sequence[Path]) -> CsvTable:
         raise DataError(
             f"This dataset has one table; {len(tables)} files are given: {listing(list(map(str, tables)))}."
         )
-    return read_csv_table(tables[0])
+    return read_csv_table(tables[0], only)
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class PublishedDataset:
         name: as in ``densecf data prepare NAME``.
         title: for help texts.
         tables: which files ``--table`` wants, for help texts and messages.
-        read: from these files to one table with a row for each image; joins happen here. ``lines`` are those of
-            the file that has the images.
+        read: from these files to one table with a row for each image, where there is more to it than reading one
+            CSV file; joins happen here. ``lines`` are those of the file that has the images.
         amend: changes what the mapping gave, before it is validated.
         published_split: where the papers' split is not two plain draws: records -> a table with the column
             ``split``, "train", "val", "test", or "" for records that the papers left out; and where the papers
@@ -55,7 +55,7 @@ class PublishedDataset:
     name: str
     title: str
     tables: str
-    read: Callable[[Sequence[Path]], CsvTable] = one_table
+    read: Callable[[Sequence[Path]], CsvTable] | None = None
     amend: Callable[[Mapped], Mapped] | None = None
     published_split: Callable[[pd.DataFrame], pd.DataFrame] | None = None
     mapping_name: str = ""
@@ -131,7 +131,8 @@ def read_dataset(
     tables = [Path(path) for path in ([table] if isinstance(table, str | Path) else table)]
     where = " + ".join(str(path) for path in tables) or dataset.name
     mapping = mapping or dataset.mapping()
-    mapped = apply_mapping(mapping, dataset.read(tables), where)
+    content = one_table(tables, mapping.table_columns()) if dataset.read is None else dataset.read(tables)
+    mapped = apply_mapping(mapping, content, where)
     if dataset.amend is not None:
         mapped = dataset.amend(mapped)
     frame, lines = mapped.records, mapped.table.lines
