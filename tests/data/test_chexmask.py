@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from densecf.data import phantom
+from densecf.data import csv_stream, phantom
 from densecf.data.chexmask.frames import Frame, find_frame, from_square, untransposed
 from densecf.data.chexmask.rows import POINTS
 from densecf.data.images import RawImage
@@ -108,6 +108,13 @@ def test_the_frame_is_where_the_8_bit_value_exceeds_one(white):
     assert frame == Frame(13, 7, 247, 171)
     assert frame.origin == (13, 7 - (247 - 171) // 2)
     assert find_frame(image_of(300, 200, borders, white), cropped=False) == Frame(0, 0, 300, 200)
+
+
+@pytest.mark.parametrize(("white", "black", "content"), [(255.0, 1, 2), (65535.0, 511, 512)])
+def test_the_darkest_value_that_is_content(white, black, content):
+    pixels = np.full((30, 20), black, np.float32)
+    pixels[4, 7] = pixels[20, 11] = content
+    assert find_frame(RawImage(pixels, white=white), cropped=True) == Frame(4, 7, 17, 5)
 
 
 def test_frames_that_cannot_be_found():
@@ -304,6 +311,15 @@ def test_rows_that_cannot_be_trusted_are_left_out_and_listed(tmp_path, change, r
     assert why in "\n".join(masks.report())
 
 
+def test_masks_that_lie_elsewhere_than_their_landmarks_are_left_out(tmp_path):
+    row = cells(height=1200, width=1000)
+    shifts = {"down": np.array([0, 40]), "aside": np.array([300, 0])}
+    for name, shift in shifts.items():
+        moved = cells(height=1200, width=1000, points=landmarks(1200, 1000) + shift)["Right Lung"]
+        masks = ChexmaskFile(save_rows(tmp_path / f"{name}.csv", cells("b.png"), row | {"Right Lung": moved}))
+        assert [(line, why[:11]) for line, _, why in masks.skipped] == [(3, "the run len")]
+
+
 def test_mirrored_images_are_left_out(tmp_path):
     points = landmarks(1200, 1000)
     points[:, 0] = 999 - points[:, 0]
@@ -430,6 +446,15 @@ def test_files_that_are_no_chexmask(tmp_path, content, message):
     assert str(path) in str(caught.value)
     with pytest.raises(DataError, match="cannot be read"):
         ChexmaskFile(tmp_path / "none.csv")
+
+
+def test_a_quote_that_swallows_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_stream, "LONGEST_ROW", 1 << 20)
+    path = save_rows(tmp_path / "m.csv", cells())
+    with open(path, "ab") as file:
+        file.write(b'b.png,.8,.9,"1\n' + b"1,2,3\n" * 300_000)
+    with pytest.raises(DataError, match=r"m\.csv: line 3 begins a row of more than 1 MB; is a quote not closed"):
+        ChexmaskFile(path)
 
 
 def test_a_file_changed_after_opening(tmp_path):
