@@ -151,7 +151,7 @@ class ChexmaskFile:
         index.seen += 1
         image = ""
         try:
-            row_cells = _cells(record.data, index)
+            row_cells = parse_row(record.data, index.delimiter)
             image = row_cells[index.columns.image] if index.columns.image < len(row_cells) else ""
             key = image_key(image, index.folders)
             if wanted is not None and key not in wanted:
@@ -231,7 +231,7 @@ class ChexmaskFile:
         if number < 0 or np.isnan(self._quality[number]):
             return None
         try:
-            row = Row.of(_cells(self._read(number), self), self._columns)
+            row = Row.of(parse_row(self._read(number), self._delimiter), self._columns)
             return self._labels(row, raw)
         except DataError as error:
             raise DataError(f"{self.path}: line {self._lines[number]} ({image}): {error}.") from error
@@ -296,10 +296,6 @@ class ChexmaskFile:
         lines = [f"  line {line} ({image[-60:]}): {reason}" for line, image, reason in self.skipped[:SHOWN]]
         rest = len(self.skipped) - SHOWN
         return [*lines, f"  and {rest:,} more"] if rest > 0 else lines
-
-
-def _cells(data: bytes, of: "_Index | ChexmaskFile") -> list[str]:
-    return parse_row(data, of.delimiter if isinstance(of, _Index) else of._delimiter)
 
 
 def _misfit(row: Row, sizes: Sequence[tuple[int, int]]) -> str:
