@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from densecf.commands.datasets import choose_rows, open_dataset
 from densecf.commands.networks import Network, dataset_of, open_networks
@@ -14,11 +13,12 @@ from densecf.commands.options import EmbedOptions
 from densecf.config import from_dict, to_dict
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import ConfigError
-from densecf.evaluation.embedding_table import check_suffix, image_table, pixel_table, write_table
 
 
 def run_embed(options: EmbedOptions) -> Path:
     """Writes the table, and returns its path."""
+    from densecf.evaluation.embedding_table import check_suffix, write_table
+
     from_dict(EmbedOptions, to_dict(options), "densecf embed")  # says what is out of range
     check_suffix(options.out)
     if options.out.exists() and not options.overwrite:
@@ -47,6 +47,7 @@ def run_embed(options: EmbedOptions) -> Path:
 
 def embed_whole(network: Network, data: PreparedDataset, rows: list[int], options: EmbedOptions) -> pd.DataFrame:
     """One row an image."""
+    from densecf.evaluation.embedding_table import image_table
     from densecf.evaluation.image_features import stored_features
 
     features = stored_features(
@@ -65,7 +66,9 @@ def embed_points(
         CheckpointError: an image-level run.
     """
     import torch
+    from tqdm.auto import tqdm
 
+    from densecf.evaluation.embedding_table import pixel_table
     from densecf.models.weights import load_run
 
     if network.weights is None:

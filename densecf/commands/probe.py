@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,19 +20,10 @@ from densecf.data.labels import UNKNOWN, Labels, read_labels
 from densecf.data.prepared import PreparedDataset
 from densecf.data.problems import listing
 from densecf.errors import ConfigError, DataError, LeakError
-from densecf.evaluation.label_efficiency import (
-    Fit,
-    LinearFits,
-    Task,
-    TestSet,
-    curves,
-    measure,
-    probe_markdown,
-    summarise,
-    undefined_groups,
-)
 from densecf.files import atomic_path, write_json_atomic, write_text_atomic
-from densecf.visualization.label_efficiency_figure import save_curves
+
+if TYPE_CHECKING:
+    from densecf.evaluation.label_efficiency import Fit, LinearFits, Task, TestSet
 
 TABLE, SUMMARY, REPORT = "probe.csv", "probe.json", "probe.md"
 PICTURE, CURVES = "probe.png", "curves.csv"
@@ -40,6 +31,8 @@ PICTURE, CURVES = "probe.png", "curves.csv"
 
 def run_probe(options: ProbeOptions) -> Path:
     """Writes tables and picture into a run folder, and returns it."""
+    from densecf.evaluation.label_efficiency import measure
+
     from_dict(ProbeOptions, to_dict(options), "densecf probe")  # says what is out of range
     options, progress = on_one_device(options), not options.quiet
     networks = open_networks(options.run, options.encoder)
@@ -144,6 +137,9 @@ def write_results(
     options: ProbeOptions,
 ) -> str:
     """All tables and the picture; returns the report."""
+    from densecf.evaluation.label_efficiency import curves, probe_markdown, summarise, undefined_groups
+    from densecf.visualization.label_efficiency_figure import save_curves
+
     table = pd.concat(tables, ignore_index=True)
     summary = summarise(table)
     if undefined := undefined_groups(summary):
@@ -215,12 +211,14 @@ def test_sets(
     split: LabelSplit,
     externals: Sequence[PreparedDataset],
     options: ProbeOptions,
-) -> tuple[list, list[str]]:
+) -> tuple[list[TestSet], list[str]]:
     """The dataset's own test part, then each external dataset's (all of it when it has none), and what to say.
 
     Raises:
         DataError: an external dataset lacks the label.
     """
+    from densecf.evaluation.label_efficiency import TestSet
+
     columns = [column for column in (options.domain, options.subgroup) if column]
     absent = [column for column in columns if column not in data.records]
     notes = [f"{data.path} has no column {', '.join(absent)}: no strata by it."] if absent else []
@@ -248,7 +246,9 @@ def test_sets(
     return sets, notes
 
 
-def foreign_patients(networks: Sequence[Network], externals: Sequence[PreparedDataset], tests: Sequence) -> list[str]:
+def foreign_patients(
+    networks: Sequence[Network], externals: Sequence[PreparedDataset], tests: Sequence[TestSet]
+) -> list[str]:
     """Whether external test patients were pretrained on.
 
     Patient ids of two datasets may agree by accident, so they alone are only said; the same image of the same patient,
@@ -281,12 +281,16 @@ def foreign_patients(networks: Sequence[Network], externals: Sequence[PreparedDa
     return notes
 
 
-def make_task(data: PreparedDataset, labels: Labels, split: LabelSplit, tests: list, options: ProbeOptions) -> Task:
+def make_task(
+    data: PreparedDataset, labels: Labels, split: LabelSplit, tests: list[TestSet], options: ProbeOptions
+) -> Task:
     """The question that every network is asked.
 
     Raises:
         ConfigError: no seed, or fractions that cannot be used.
     """
+    from densecf.evaluation.label_efficiency import Task
+
     return Task(
         data.records,
         labels,
@@ -301,6 +305,7 @@ def make_task(data: PreparedDataset, labels: Labels, split: LabelSplit, tests: l
 def linear_fits(network: Network, task: Task, datasets: Sequence[PreparedDataset], progress: bool) -> LinearFits:
     """Linear probes of a network's features; each image passes the network once, ever."""
     from densecf.evaluation.image_features import stored_features
+    from densecf.evaluation.label_efficiency import LinearFits
 
     store = network.features()
     learning = np.sort(np.concatenate([task.split.train, task.split.val]))
@@ -338,7 +343,7 @@ def full_fits(
     return fit
 
 
-def opening(data: PreparedDataset, labels: Labels, split: LabelSplit, tests: Sequence) -> str:
+def opening(data: PreparedDataset, labels: Labels, split: LabelSplit, tests: Sequence[TestSet]) -> str:
     patients = data.records["patient_id"].to_numpy()
     parts = [
         f"{name} {len(rows):,} images of {len(set(patients[rows])):,} patients"

@@ -44,7 +44,8 @@ def split_labels(
     """The records' own split where they have one; what is missing is drawn by patient.
 
     A missing test part is a fifth of the patients, all of them unknown to pretraining; a missing val part is a tenth
-    of the rest. Draws are balanced by label (a patient counts as the largest of its codes) and by ``balance``.
+    of the rest; small ones are enlarged until they hold all classes. Draws are balanced by label (a patient counts as
+    the largest of its codes) and by ``balance``.
 
     Args:
         records: the table; the split "manual" only serves where there is no test part.
@@ -65,14 +66,14 @@ def split_labels(
     frame = pd.DataFrame({"patient_id": patients, _STRATUM: _strata(records, labels, balance)})
     if not part["test"].any():
         pool = part["train"] | known & (split == "manual")
-        part["test"] = _draw_test(frame, pool, set(pretrained), seed, where)
+        part["test"] = _draw_test(frame, pool, labels.codes, set(pretrained), seed, where)
         part["train"] = pool & ~part["test"]
         drawn.append(f"test: {_counted(patients, part['test'])}")
     else:
         _refuse_leak(set(patients[part["test"]]) & set(pretrained), where)
     if not part["val"].any() and part["train"].any():
-        order = patient_order(frame[part["train"]], seed + 1, _STRATUM)
-        chosen = set(order[: max(1, round(VAL_SHARE * len(order)))])
+        count = max(1, round(VAL_SHARE * frame["patient_id"][part["train"]].nunique()))
+        chosen = _draw(frame[part["train"]], labels.codes[part["train"]], count, seed + 1)
         part["val"] = part["train"] & frame["patient_id"].isin(chosen).to_numpy()
         part["train"] &= ~part["val"]
         drawn.append(f"val: {_counted(patients, part['val'])}")
@@ -129,16 +130,26 @@ def _strata(records: pd.DataFrame, labels: Labels, balance: str) -> np.ndarray:
     return labels.codes * (int(other.max(initial=0)) + 1) + other
 
 
-def _draw_test(frame: pd.DataFrame, pool: np.ndarray, pretrained: set[str], seed: int, where: str) -> np.ndarray:
+def _draw_test(
+    frame: pd.DataFrame, pool: np.ndarray, codes: np.ndarray, pretrained: set[str], seed: int, where: str
+) -> np.ndarray:
     free = pool & ~frame["patient_id"].isin(pretrained).to_numpy()
     if pool.any() and not free.any():
         raise LeakError(
             f"{where}: names no test part, and every patient with a label was pretrained on, so that nobody is left "
             "to test on; give the records a column split with test patients, or pretrain with --exclude"
         )
-    order = patient_order(frame[free], seed, _STRATUM)
     count = max(1, round(TEST_SHARE * frame["patient_id"][pool].nunique()))
-    return free & frame["patient_id"].isin(set(order[:count])).to_numpy()
+    return free & frame["patient_id"].isin(_draw(frame[free], codes[free], count, seed)).to_numpy()
+
+
+def _draw(frame: pd.DataFrame, codes: np.ndarray, count: int, seed: int) -> set[str]:
+    """So many patients, balanced by stratum; more of them, up to half, until both or all classes are among them."""
+    order = patient_order(frame, seed, _STRATUM)
+    place = {patient: number for number, patient in enumerate(order)}
+    places = frame["patient_id"].map(place).to_numpy()
+    needed = max(int(places[codes == code].min()) + 1 for code in set(codes))
+    return set(order[: max(count, min(needed, len(order) // 2))])
 
 
 def _refuse_leak(shared: set[str], where: str) -> None:
