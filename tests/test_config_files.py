@@ -10,6 +10,7 @@ from densecf import cli
 from densecf.config import CounterfactualConfig, HVAEConfig
 from densecf.data import select
 from densecf.data.readers import read_records
+from densecf.methods import METHODS
 from densecf.presets import COUNTERFACTUAL_PRESETS
 from tests.conftest import ROOT
 from tests.data.published import embed
@@ -74,3 +75,13 @@ def test_the_held_out_scanner_of_embed_is_in_no_training(tmp_path):
     assert configs
     for config in configs:
         assert (select(records, config.where) == expected).all()
+
+
+@pytest.mark.parametrize(
+    "path", sorted(FOLDER.glob("*/pretrain*.yaml")), ids=lambda path: str(path.relative_to(FOLDER))
+)
+def test_the_methods_that_a_file_speaks_of_run_from_it(path):
+    spoken_of = [name for name in METHODS if re.search(rf"--method .*(?<![\w-]){name}(?![\w-])", path.read_text())]
+    assert spoken_of
+    for method in spoken_of:
+        assert cli.parse("pretrain", ["--config", str(path), "--method", method]).config.method == method
