@@ -6,6 +6,7 @@ import io
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 
@@ -50,12 +51,14 @@ def read_csv_table(path: str | Path, only: Collection[str] = ()) -> CsvTable:
             fewer cells than the header (all of them are listed with their lines).
     """
     path = Path(path)
-    text = _decode(_read_bytes(path), path)
-    first = next((line for line in text[:_HEADER_WITHIN].splitlines() if line.strip()), "")
+    content = _read_bytes(path)
+    encoding, beginning = _look_at(content, path)
+    first = next((line for line in beginning.splitlines() if line.strip()), "")
     delimiter = max(",;\t", key=first.count)
     previous_limit = csv.field_size_limit(_LONGEST_FIELD)
     try:
-        header, columns, lines = _parse(text, delimiter, path, only)
+        with io.TextIOWrapper(io.BytesIO(content), encoding, newline="") as text:
+            header, columns, lines = _parse(text, delimiter, path, only)
     except csv.Error as error:
         raise DataError(f"{path}: not a readable CSV file ({error}).") from error
     finally:
@@ -69,9 +72,9 @@ def read_csv_table(path: str | Path, only: Collection[str] = ()) -> CsvTable:
 _Columns = list[list[str] | None]
 
 
-def _parse(text: str, delimiter: str, path: Path, only: Collection[str]) -> tuple[list[str], _Columns, list[int]]:
+def _parse(text: TextIO, delimiter: str, path: Path, only: Collection[str]) -> tuple[list[str], _Columns, list[int]]:
     """The header, the cells of each column (None for one that is not kept), and the line of each row."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(text, delimiter=delimiter)
     header: list[str] = []
     width = 0
     columns: _Columns = []
@@ -138,7 +141,8 @@ def _read_bytes(path: Path) -> bytes:
         raise DataError(f"{path}: this table cannot be read ({getattr(error, 'strerror', None) or error}).") from error
 
 
-def _decode(content: bytes, path: Path) -> str:
+def _look_at(content: bytes, path: Path) -> tuple[str, str]:
+    """The encoding, and the beginning of the text; all of it is checked, none of it kept (it may be large)."""
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         text = content.decode(encoding)
@@ -146,4 +150,4 @@ def _decode(content: bytes, path: Path) -> str:
         raise DataError(f"{path}: not a text file in UTF-8 ({error.reason} at byte {error.start}).") from error
     if "\0" in text:
         raise DataError(f"{path}: not a text file (it holds zero bytes).")
-    return text
+    return encoding, text[:_HEADER_WITHIN]

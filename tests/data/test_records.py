@@ -50,6 +50,15 @@ def test_lines_are_those_of_the_file_even_after_a_quoted_break(tmp_path):
     assert table.frame["note"].tolist() == ["two\nlines", "a, comma"]
 
 
+def test_columns_that_nobody_asked_for(tmp_path):
+    path = write(tmp_path, PLAIN)
+    table = read_csv_table(path, only=["note", "image", "other"])
+    assert table.frame.to_dict("list") == {"image": ["a.png", "b.png"], "note": ["x", "y"]}
+    assert table.left_out == ("patient_id",)
+    with pytest.raises(DataError, match="line 2: 4 cells"):
+        read_csv_table(write(tmp_path, "image,patient_id,note\na,b,c,d\n"), only=["image"])
+
+
 def test_an_unnamed_index_column_is_let_through(tmp_path):
     assert list(read_csv_table(write(tmp_path, ",image\n0,a\n")).frame) == ["row", "image"]
 
