@@ -271,6 +271,21 @@ def test_a_canvas_with_sides_swapped_is_drawn_anew(tmp_path, size):
     assert "cut a part off" in "\n".join(masks.report()) or landmarks(height, width).max() < min(size)
 
 
+def test_a_swapped_canvas_of_an_image_with_black_borders(tmp_path):
+    height, width, borders = 1200, 1000, (220, 100, 0, 0)
+    frame = Frame(220, 0, 880, 1000)
+    true = landmarks(880, 1000) + np.array([0, 220])
+    side = max(width - 320, height)  # the script takes 1200 where 1000 is right
+    origin = np.array(frame.origin[::-1])
+    projected = np.round((true - origin) * (side / 1000) + origin).astype(int)
+    row = cells(height=width, width=height, points=projected)
+    _, labels = labels_of(save_rows(tmp_path / "m.csv", row), height, width, borders)
+    for index, organ in ((LEFT, "left_lung"), (RIGHT, "right_lung")):
+        expected = polygon(true[POINTS[organ]], height, width)
+        assert dice(labels == index, expected) > 0.99
+        np.testing.assert_allclose(centre(labels == index), centre(expected), atol=0.5)
+
+
 def test_black_borders_and_swapped_sides_scale_the_landmarks():
     """back_padchest.py written out for one landmark, with the sides swapped and not."""
     shape, frame = (2000, 1800), Frame(250, 0, 1600, 1800)
