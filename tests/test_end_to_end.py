@@ -21,11 +21,17 @@ from densecf.models.weights import load_run
 from densecf.training.logs import read_metrics
 
 TINY = ["--model.encoder", "resnet18", "--model.decoder-channels", *["32", "16", "16", "16", "16"]]
+DISTILLATION = ["--distillation.prototypes", "32", "--distillation.local-crops", "2", "--distillation.hidden", "16"]
+VIT = ["--model.encoder", "vit_tiny_patch16_224", "--patch-size", "8"]
 SPARE = ["--hardware.precision", "32", "--hardware.workers", "0", "--quiet"]
 
 
 def pretrain_arguments(data: Path, method: str, *more: object) -> list[str]:
-    options = ["--epochs", 1, "--batch-size", 4, "--points", 32, *TINY, *SPARE, *more]
+    row = METHODS[method]
+    network = [*TINY[:2], "--patch-size", 0] if row.image_level else TINY
+    points = ["--points", 32] if row.objective == "contrast" and not row.image_level else []
+    head = DISTILLATION if row.objective == "distil" else []
+    options = ["--epochs", 1, "--batch-size", 4, *points, *network, *head, *SPARE, *more]
     return ["pretrain", "--data", str(data), "--method", method, *map(str, options)]
 
 
@@ -198,11 +204,12 @@ def test_every_method_trains(method, phantom, run_densecf, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["pretrain", "finetune"])
-def test_killed_and_resumed_equals_uninterrupted(command, phantom, run_densecf, tmp_path):
+@pytest.mark.parametrize(("command", "method"), [("pretrain", "dvd-cl"), ("pretrain", "cf-dino"), ("finetune", "")])
+def test_killed_and_resumed_equals_uninterrupted(command, method, phantom, run_densecf, tmp_path):
     if command == "pretrain":
-        arguments = pretrain_arguments(phantom, "dvd-cl", "--checkpoint-minutes", 0, "--epochs", 2)
-        product, progress = "runs/pretrain/dvd-cl", "metrics.jsonl"
+        drop = [*VIT, "--distillation.drop-path", 0.3] if method == "cf-dino" else []
+        arguments = pretrain_arguments(phantom, method, "--checkpoint-minutes", 0, "--epochs", 2, *drop)
+        product, progress = f"runs/pretrain/{method}", "metrics.jsonl"
     else:
         arguments = finetune_arguments(phantom, "--from", "none", "--checkpoint-minutes", 0)
         product, progress = "runs/finetune/baseline", "folds/1/checkpoint.ckpt"
@@ -281,6 +288,25 @@ def test_a_new_run_from_old_weights(workshop, phantom, run_densecf):
     torch.testing.assert_close(
         first["encoder.layer1.0.conv1.weight"], second["encoder.layer1.0.conv1.weight"], rtol=0, atol=1e-5
     )
+
+
+@pytest.mark.slow
+def test_an_image_level_run_starts_a_pixel_level_one_and_a_fine_tuning(phantom, run_densecf, tmp_path):
+    run_densecf(tmp_path, *pretrain_arguments(phantom, "cf-simclr", "--intervene", "scanner", "pleural_effusion"))
+    done = run_densecf(tmp_path, *pretrain_arguments(phantom, "vader", "--init-from", "cf-simclr"))
+    assert "encoder loaded" in done.stdout
+    run_densecf(tmp_path, *finetune_arguments(phantom, "--from", "cf-simclr"))
+    assert (tmp_path / "runs/finetune/cf-simclr/summary.json").is_file()
+    for arguments, words in (
+        (["evaluate", "--run", "cf-simclr"], "an image-level run"),
+        (pretrain_arguments(phantom, "simclr", "--points", 5), "--points: has no effect"),
+        (pretrain_arguments(phantom, "vader", "--distillation.hidden", 5), "--distillation: has no effect"),
+        (pretrain_arguments(phantom, "simclr", "--intervene", "sex"), "--intervene: has no effect"),
+        (pretrain_arguments(phantom, "cf-simclr", "--intervene", "sex"), "--do sex=other"),
+        (pretrain_arguments(phantom, "cf-dino", *VIT[:2], "--patch-size", 7), "do not divide"),
+        (pretrain_arguments(phantom, "vader", "--patch-size", 8), "--patch-size: has no effect"),
+    ):
+        assert words in run_densecf(tmp_path, *arguments, code=2).stderr
 
 
 @pytest.mark.slow

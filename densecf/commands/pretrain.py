@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 from densecf import runs
@@ -14,6 +15,7 @@ from densecf.config import PHANTOM, PretrainConfig
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import ConfigError
 from densecf.methods import METHODS
+from densecf.presets import pretrain_presets
 
 
 def run_pretrain(options: PretrainOptions) -> Path | None:
@@ -46,19 +48,28 @@ def run_pretrain(options: PretrainOptions) -> Path | None:
 
 
 def refuse_idle_options(config: PretrainConfig) -> None:
-    """Raises ConfigError for options that were set and that the method would ignore."""
-    row, plain = METHODS[config.method], PretrainConfig()
+    """Raises ConfigError for options that were set, other than by a preset, and that the method would ignore."""
+    row = METHODS[config.method]
+    pixels = row.objective == "contrast" and not row.image_level
     serves = {  # option: does the method hear it?
         "intervene": bool(row.counterfactuals) and config.counterfactuals != "none",
-        "global_weight": row.objective == "contrast" and not row.image_level,
-        "global_temperature": config.global_weight > 0,
+        "points": pixels,
+        "temperature": row.objective == "contrast",
+        "global_weight": pixels,
+        "global_temperature": pixels and config.global_weight > 0,
         "patch_size": row.image_level,
         "distillation": row.objective == "distil",
+        "model.decoder_channels": not row.image_level,
     }
-    idle = [name for name, heard in serves.items() if not heard and getattr(config, name) != getattr(plain, name)]
+    presets = pretrain_presets(config.method).values()
+    idle = [
+        option
+        for option, heard in serves.items()
+        if not heard and attrgetter(option)(config) not in [attrgetter(option)(preset) for preset in presets]
+    ]
     if idle:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
-        raise ConfigError(f"{flags}: has no effect with {config.method} here; leave it out")
+        raise ConfigError(f"{flags}: has no effect on {config.method} as it is asked for; leave it out")
 
 
 def resolved(config: PretrainConfig, data: PreparedDataset) -> PretrainConfig:
