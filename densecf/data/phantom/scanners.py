@@ -3,9 +3,9 @@
 "Aurora DR" is a flat-panel detector with equalising, edge-enhancing processing, fine grain and a small lead letter at
 the patient's left shoulder. "Borealis CR" reads phosphor plates: steep film-like curve, softer, coarse grain with
 faint read-out lines, shutters left and right, and a bold white letter with an annotation at the patient's right.
-"Cirrus MX" is a mobile unit that processes hard: a flat curve with lifted blacks, density differences over long ways
-taken out, wide halos instead, blotchy grain and grid stripes, a diaphragm that cuts the corners, and a ringed letter low
-at the patient's left. It stands outside what the other two span, which have no lifted black, no halo and no stripe.
+"Cirrus MX" is a mobile unit that processes hard: a flat curve with lifted blacks, slow changes of density taken out and
+wide halos put in, blotchy grain and grid stripes, a diaphragm that cuts the corners, and a ringed letter low at the
+patient's left. It stands outside what the other two span: they have no lifted black, no halo and no stripe.
 """
 
 from dataclasses import dataclass
