@@ -174,7 +174,7 @@ class _Reader:
         try:
             if self.gain == "own":
                 return self.profile.image(raw, self.size)[0]
-            height, width = raw.pixels.shape
+            height, width = raw.shape
             affine = self.profile.affine(height, width, self.size)
             return np.clip(resample(as_stored(raw), affine, self.size), 0, 1)
         except NoPositiveValue as error:

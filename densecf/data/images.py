@@ -8,6 +8,7 @@ import io
 import math
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from densecf.errors import DataError
 
 SMALLEST = 16  # pixels a side
 _PIL_FORMATS = ("PNG", "JPEG", "TIFF")
+_SMALL_TYPES = (np.uint8, np.int8, np.uint16, np.int16)
 _TIFF_PHOTOMETRIC = 262
 
 
@@ -24,21 +26,48 @@ _TIFF_PHOTOMETRIC = 262
 class RawImage:
     """An image as its file holds it.
 
+    Large images stay in the file's own type; what needs their values takes them piece by piece (`values`).
+
     Attributes:
-        pixels: (H, W) float32, raw values (for DICOM after rescale and VOI LUT or window).
+        stored: (H, W) numbers of any type.
         inverted: the lowest value means white (DICOM MONOCHROME1, TIFF WhiteIsZero); ``pixels`` are as stored.
         spacing: millimetres between (rows, columns); NaN when unknown. The resolution tags of PNG, JPEG
             and TIFF speak of print and are ignored.
         window: the DICOM (centre, width) that was applied, or None.
         white: the largest value that the file's depth allows, 255 or 65535; NaN where it sets no such limit (float and
             32-bit files, DICOM, NIfTI).
+        table: (256,) or (65536,) float32, the raw value of each stored number taken as unsigned (for DICOM after
+            rescale and VOI LUT or window); None where the stored numbers are the raw values.
     """
 
-    pixels: np.ndarray
+    stored: np.ndarray
     inverted: bool = False
     spacing: tuple[float, float] = (math.nan, math.nan)
     window: tuple[float, float] | None = None
     white: float = math.nan
+    table: np.ndarray | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        height, width = self.stored.shape
+        return height, width
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """(H, W) float32, the raw values of the whole image."""
+        return self.values(np.s_[:, :])
+
+    def values(self, part: tuple[slice, slice]) -> np.ndarray:
+        """The raw values of a part of the image as float32; not to be written to."""
+        if self.table is None:
+            return self.stored[part].astype(np.float32, copy=False)
+        return self.table[self.index(part)]
+
+    def index(self, part: tuple[slice, slice]) -> np.ndarray:
+        """Where the values of a part stand in ``table``."""
+        stored = self.stored[part]
+        return stored.view(f"u{stored.dtype.itemsize}").astype(np.intp)
 
     @property
     def spacing_mm(self) -> float:
@@ -65,12 +94,24 @@ def read_image(path: str | Path, content: bytes | None = None) -> RawImage:
             an image larger than PIL's limit, NaN or infinite values, or a constant image.
     """
     raw = _read(Path(path), False, content)
-    low, high = float(raw.pixels.min()), float(raw.pixels.max())
+    low, high = _range(raw)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise DataError(f"{path}: the image holds NaN or infinite values.")
     if low == high:
         raise DataError(f"{path}: the image is constant (every pixel is {low:g}).")
     return raw
+
+
+def _range(raw: RawImage) -> tuple[float, float]:
+    """Two values that differ when not all do, and are finite when all are: the lowest and the highest if need be."""
+    ends = raw.stored.min(), raw.stored.max()
+    if raw.table is not None and np.isfinite(raw.table).all():
+        low, high = (float(raw.table[end.view(f"u{end.dtype.itemsize}")]) for end in ends)
+        if low != high:
+            return low, high
+    if raw.table is not None:
+        ends = raw.pixels.min(), raw.pixels.max()
+    return float(ends[0]), float(ends[1])
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -105,8 +146,8 @@ def _read(path: Path, as_labels: bool, content: bytes | None) -> RawImage:
         raise DataError(f"{path}: not enough memory to read this file.") from error
     except Exception as error:  # decoders raise nearly anything on damaged files
         raise DataError(f"{path}: unreadable or truncated ({type(error).__name__}: {error}).") from error
-    if min(raw.pixels.shape) < SMALLEST:
-        height, width = raw.pixels.shape
+    if min(raw.shape) < SMALLEST:
+        height, width = raw.shape
         raise DataError(f"{path}: {height} x {width} px (rows x columns) is too small, at least {SMALLEST} are needed.")
     return raw
 
@@ -147,7 +188,7 @@ def _read_pil(path: Path, source: Path | io.BytesIO, as_labels: bool) -> RawImag
         tags = getattr(image, "tag_v2", {})
         inverted = image.mode[0] in "IF" and tags.get(_TIFF_PHOTOMETRIC) == 0
         if image.mode == "P" and as_labels:
-            return RawImage(np.asarray(image, dtype=np.float32))
+            return RawImage(np.asarray(image))
         return RawImage(_grey(path, image), inverted, white=_white(image))
 
 
@@ -168,18 +209,24 @@ def _grey(path: Path, image: Image.Image) -> np.ndarray:
     if pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8)
     if pixels.ndim == 2:
-        return pixels.astype(np.float32)
+        return _small_type(pixels)
     if pixels.shape[2] == 2:
-        return pixels[..., 0].astype(np.float32)
-    red, green, blue = (pixels[..., i].astype(np.float32) for i in range(3))
+        return np.ascontiguousarray(pixels[..., 0])
+    red, green, blue = (pixels[..., i] for i in range(3))
     if np.array_equal(red, green) and np.array_equal(red, blue):
-        return red
+        return np.ascontiguousarray(red)
+    red, green, blue = (channel.astype(np.float32) for channel in (red, green, blue))
     return np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue  # ITU-R BT.601, as PIL
+
+
+def _small_type(pixels: np.ndarray) -> np.ndarray:
+    """8 and 16 bit integers as they are, in the machine's byte order; all else as float32."""
+    kind = pixels.dtype.newbyteorder("=")
+    return pixels.astype(kind if kind in _SMALL_TYPES else np.float32, copy=False)
 
 
 def _read_dicom(path: Path, source: Path | io.BytesIO) -> RawImage:
     import pydicom
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
     dataset = pydicom.dcmread(source, force=path.suffix.lower() in (".dcm", ".dicom"))
     if "PixelData" not in dataset:
@@ -198,13 +245,39 @@ def _read_dicom(path: Path, source: Path | io.BytesIO) -> RawImage:
             f"{path}: the pixels of this DICOM file ({dataset.file_meta.TransferSyntaxUID.name}) cannot be decoded: "
             f"{error} Compressed files need a decoder: pip install pylibjpeg[all]."
         ) from error
+    inverted, spacing = photometric == "MONOCHROME1", _dicom_spacing(dataset)
+    levels = _levels(stored)
+    if levels is not None:
+        values, window = _dicom_values(levels, dataset)
+        if values is levels:
+            return RawImage(_small_type(stored), inverted, spacing)
+        # The window counts when the image is not constant in it; for levels that is certain only of the ends.
+        if values[0] != values[-1]:
+            stored = _small_type(stored)
+            table = np.zeros(256**stored.dtype.itemsize, np.float32)
+            table[levels.view(f"u{stored.dtype.itemsize}")] = values
+            return RawImage(stored, inverted, spacing, window, table=table)
+    values, window = _dicom_values(stored, dataset)
+    return RawImage(values.astype(np.float32), inverted, spacing, window)
+
+
+def _levels(stored: np.ndarray) -> np.ndarray | None:
+    """All whole numbers from the lowest to the highest of an image, in its type; None for wide types."""
+    if stored.dtype.newbyteorder("=") not in _SMALL_TYPES:
+        return None
+    return np.arange(int(stored.min()), int(stored.max()) + 1).astype(stored.dtype.newbyteorder("="))
+
+
+def _dicom_values(stored: np.ndarray, dataset) -> tuple[np.ndarray, tuple[float, float] | None]:
+    """Values after rescale and VOI LUT or window, number by number, and the window if one was applied."""
+    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
     values = apply_modality_lut(stored, dataset)
-    pixels, window = values, None
     if "VOILUTSequence" in dataset or "WindowCenter" in dataset:
         windowed = apply_voi_lut(values, dataset, index=0)
         if windowed.min() < windowed.max():
-            pixels, window = windowed, _dicom_window(dataset)
-    return RawImage(pixels.astype(np.float32), photometric == "MONOCHROME1", _dicom_spacing(dataset), window)
+            return windowed, _dicom_window(dataset)
+    return values, None
 
 
 def _dicom_window(dataset) -> tuple[float, float] | None:

@@ -143,6 +143,12 @@ def _check_outliers(
     masked = np.flatnonzero(measures.has_mask & (measures.area[:, 1:].sum(axis=1) > 0))
     if len(masked) < FEWEST:
         return
+    wrong = [
+        row
+        for finding in result.findings
+        if (finding.grade, finding.topic) == ("error", "sides")
+        for row in finding.rows
+    ]
     side = np.sqrt(measures.area[masked]) / size  # of a square of that area: less skewed than the area
     for index, name in enumerate(class_names[1:], start=1):
         present = measures.area[masked, index] > 0
@@ -154,6 +160,8 @@ def _check_outliers(
         _add_far(result, name, "small", rows, -distance, names, measures.area[:, index], size)
         for axis, word in ((0, "high or low"), (1, "left or right")):
             away = np.abs(robust_distance(measures.centre[rows, index, axis] / size))
+            if axis == 1:  # those on the wrong side are named already
+                away = np.where(np.isin(rows, wrong), 0, away)
             _add_far(result, name, word, rows, away, names, measures.area[:, index], size)
     ragged = measures.edges[masked] / np.sqrt(measures.area[masked, 1:].sum(axis=1))
     worst = np.argsort(-ragged, kind="stable")

@@ -50,7 +50,7 @@ def find_frame(raw: RawImage, cropped: bool) -> Frame:
     Raises:
         DataError: the depth of the image is unknown (not PNG or JPEG), or it is all black.
     """
-    height, width = raw.pixels.shape
+    height, width = raw.shape
     if not cropped:
         return Frame(0, 0, height, width)
     if not math.isfinite(raw.white) or raw.white < 255:

@@ -247,7 +247,7 @@ class ChexmaskFile:
             raise DataError(f"the file can no longer be read ({error.strerror})") from error
 
     def _labels(self, row: Row, raw: RawImage) -> np.ndarray:
-        height, width = shape = raw.pixels.shape[0], raw.pixels.shape[1]
+        height, width = shape = raw.shape
         square = self.flavour == "preprocessed"
         stated = shape if row.size is None else row.size
         sizes = [_SQUARE] if square else [stated, stated[::-1]]

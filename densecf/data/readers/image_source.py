@@ -112,7 +112,7 @@ def _spacing(record: pd.Series, raw: RawImage) -> float:
     if math.isnan(stated):
         return raw.spacing_mm
     rows = float(record.get("original_rows", math.nan))
-    return stated if math.isnan(rows) or rows <= 0 else stated * rows / raw.pixels.shape[0]
+    return stated if math.isnan(rows) or rows <= 0 else stated * rows / raw.shape[0]
 
 
 def join_masks(

@@ -50,7 +50,7 @@ class FileMasks:
         """See `MaskSource.labels`."""
         if image not in self._paths:
             return None
-        paths, shape = self._paths[image], raw.pixels.shape
+        paths, shape = self._paths[image], raw.shape
         if not self._as_labels:
             return read_class_masks(paths, shape)
         return read_label_mask(paths[0], shape, self.class_names, self._values or None)
@@ -99,7 +99,7 @@ class RunLengthMasks:
         """See `MaskSource.labels`; where classes overlap the later one wins."""
         if image not in self._runs:
             return None
-        shape = raw.pixels.shape[0], raw.pixels.shape[1]
+        shape = raw.shape
         height, width = self._sizes.get(image, shape)
         if (height, width) != shape:
             raise DataError(
