@@ -34,3 +34,10 @@ def test_correspondences_are_called_as_documented():
     points, valid = sample_correspondences(affines, 32, 5, torch.Generator().manual_seed(0))
     assert points.shape == (2, 3, 5, 2)
     assert valid.shape == (2, 5)
+
+
+def test_published_datasets_are_read_as_documented():
+    from densecf.data import chexmask, read_records
+
+    assert list(inspect.signature(read_records).parameters)[:3] == ["name", "table", "split"]
+    assert list(inspect.signature(chexmask.decode).parameters) == ["rle", "height", "width"]
