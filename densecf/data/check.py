@@ -55,7 +55,8 @@ def check(data: PreparedDataset, *, verify: bool = False, workers: int | None = 
         workers: processes; by default one a core. The result does not depend on it.
         progress: show progress bars.
     """
-    counts = check_counts(data.records)
+    source = data.meta["fingerprint"].get("source", {})
+    counts = check_counts(data.records, known_shared=int(source.get("shared_patients", 0)))
     files = _check_files(data) if verify else Result()
     measures = measure(data, workers=workers, progress=progress)
     results = [

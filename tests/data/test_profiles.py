@@ -224,3 +224,46 @@ def test_letters_beside_the_breast_go():
     assert image[:9].max() == 0
     assert image[20:40, 10:35].min() > 0.5
     assert PROFILES["robust"].image(RawImage(pixels), 64)[0][:9].max() == 1
+
+
+@given(
+    st.sampled_from([np.uint8, np.int8, np.uint16, np.int16]),
+    st.integers(16, 60),
+    st.integers(16, 60),
+    st.integers(1, 65535),
+    st.booleans(),
+    st.integers(0, 100),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_files_own_type_gives_the_bytes_of_floats(dtype, height, width, spread, with_table, seed):
+    generator = np.random.default_rng(seed)
+    stored = (generator.integers(0, spread, (height, width)) - spread // 3).astype(dtype)
+    stored[: seed % 5], stored[:, width - seed % 7 :] = 3, 3
+    table = generator.normal(0, 100, 256**stored.dtype.itemsize).astype(np.float32) if with_table else None
+    small = RawImage(stored, table=table)
+    values = stored.astype(np.float32) if table is None else table[stored.view(f"u{stored.dtype.itemsize}")]
+    np.testing.assert_array_equal(small.pixels, values)
+    if values.max() <= 0 or values.min() == values.max():
+        return
+    for profile in PROFILES.values():
+        image, _ = profile.image(small, 24)
+        expected, _ = profile.image(RawImage(values), 24)
+        np.testing.assert_array_equal(image, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_window_is_that_of_numpys_percentiles(dtype):
+    for seed in range(30):
+        stored = np.random.default_rng(seed).integers(0, 4 + 8 * seed, (40 + seed, 61)).astype(dtype)
+        tone = PROFILES["robust"].tone(RawImage(stored))
+        low, high = np.percentile(stored.astype(np.float32), (0.5, 99.5))
+        assert tone.low == np.float32(low)
+        assert tone.span == np.float32(high - low)
+
+
+def test_pieces_of_rows_do_not_change_the_image(monkeypatch):
+    stored = np.random.default_rng(0).integers(0, 4096, (300, 200)).astype(np.uint16)
+    whole = [profile.image(RawImage(stored), 32)[0] for profile in PROFILES.values()]
+    monkeypatch.setattr("densecf.data.profiles._PIECE", 1000)
+    for profile, expected in zip(PROFILES.values(), whole, strict=True):
+        np.testing.assert_array_equal(profile.image(RawImage(stored), 32)[0], expected)
