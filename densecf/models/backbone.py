@@ -53,7 +53,7 @@ def build_image_encoder(
         near = ", ".join(get_close_matches(name, timm.list_models(), n=3, cutoff=0.4)) or "resnet50"
         raise ConfigError(f"model.encoder: {name!r} is no backbone of timm; did you mean {near}?")
     options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
-    if name.startswith(("vit_", "deit")):
+    if timm.models.model_entrypoint(name).__module__ == VisionTransformer.__module__:
         options |= {"img_size": size, "dynamic_img_size": True, **({"patch_size": patch_size} if patch_size else {})}
     elif patch_size:
         raise ConfigError(f"model.patch_size: {name} has no patches; leave it 0")
