@@ -8,7 +8,6 @@ import yaml
 from densecf.config import FinetuneConfig, PretrainConfig, from_dict, load_yaml, to_dict
 from densecf.errors import ConfigError
 from densecf.methods import METHODS
-from densecf.methods import METHODS
 from densecf.presets import FINETUNE_PRESETS, PIXEL_PRESETS, pretrain_presets
 
 

@@ -68,7 +68,7 @@ def test_damaged_run_lengths(rle, message):
 
 @pytest.mark.parametrize("size", [(0, 4), (-1, 4), (3, 0), (2.5, 4), (10**6, 10**6), ("3", 4), (None, 4)])
 def test_sizes_that_no_radiograph_has(size):
-    with pytest.raises(DataError, match="px|height|width"):
+    with pytest.raises(DataError, match=r"px|height|width"):
         decode("1 2", *size)
 
 
