@@ -15,8 +15,8 @@ LEVEL = 1 / 255
 
 
 def prepare(name: str, table: Path, images: Path, out: Path, *options: str) -> PreparedDataset:
-    arguments = ["data", "prepare", name, "--table", table, "--images", images, "--out", out, "--size", SIZE, "--quiet"]
-    assert cli.main([*map(str, arguments), *options]) == 0
+    arguments = ["--table", table, "--images", images, "--out", out, "--size", SIZE, "--workers", 1, "--quiet"]
+    assert cli.main(["data", "prepare", name, *map(str, arguments), *options]) == 0
     return PreparedDataset.open(out)
 
 

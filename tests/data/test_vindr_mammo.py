@@ -22,7 +22,7 @@ def as_published(folder) -> pd.DataFrame:
     frame = pd.read_csv(folder / "breast-level_annotations.csv")
     tags = pd.read_csv(folder / "metadata.csv")
     frame = pd.merge(frame, tags, left_on="image_id", right_on="SOP Instance UID")
-    rest, test = train_test_split(frame["Series Instance UID"].unique(), test_size=0.3, random_state=33)
+    rest, test = train_test_split(frame["Series Instance UID"].astype(object).unique(), test_size=0.3, random_state=33)
     train, val = train_test_split(rest, test_size=0.2, random_state=33)
     part = {**dict.fromkeys(train, "train"), **dict.fromkeys(val, "val"), **dict.fromkeys(test, "test")}
     return frame.assign(part=frame["Series Instance UID"].map(part)).set_index("image_id")
