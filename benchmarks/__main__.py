@@ -3,6 +3,6 @@
 import subprocess
 import sys
 
-for name in ("views", "loss", "step", "chromap", "counterfactuals", "counterfactual_step", "prepare_share"):
+for name in ("views", "loss", "step", "chromap", "counterfactuals", "counterfactual_step", "prepare_share", "probe"):
     print(f"== {name} ==", flush=True)
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
