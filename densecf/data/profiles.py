@@ -302,11 +302,14 @@ def _at_rank(values: np.ndarray, below: np.ndarray, share: float) -> float:
 def field_of_view(raw: RawImage) -> tuple[slice, slice]:
     """Rows and columns without the constant ones (collimator, padding) along the borders."""
     height, width = raw.shape
-    rows = _first_varying(raw, 0, range(height)), _first_varying(raw, 0, range(height)[::-1])
-    columns = _first_varying(raw, 1, range(width)), _first_varying(raw, 1, range(width)[::-1])
-    if None in (*rows, *columns):  # stripes
-        return slice(0, height), slice(0, width)
-    return slice(rows[0], rows[1] + 1), slice(columns[0], columns[1] + 1)
+    edges = []
+    for axis, length in ((0, height), (1, width)):
+        first = _first_varying(raw, axis, range(length))
+        last = _first_varying(raw, axis, range(length)[::-1])
+        if first is None or last is None:  # stripes
+            return slice(0, height), slice(0, width)
+        edges.append(slice(first, last + 1))
+    return edges[0], edges[1]
 
 
 def _first_varying(raw: RawImage, axis: int, places: range) -> int | None:
