@@ -74,6 +74,6 @@ def domains_figure(panels: list[Panel], domains: np.ndarray, *, title: str = "")
         for place, name in enumerate(names)
     ]
     figure.legend(handles=handles, loc="lower left", ncols=across, fontsize=8, frameon=False, labelcolor=SOFT)
-    figure.suptitle(title, fontsize=10, weight="bold", color=INK, x=0.01, ha="left", parse_math=False)
-    figure.tight_layout(rect=(0, foot / height, 1, 1))
+    figure.text(0.01, 1 - 0.08 / height, title, fontsize=10, weight="bold", color=INK, va="top", parse_math=False)
+    figure.tight_layout(rect=(0, foot / height, 1, 1 - 0.25 / height))
     return figure

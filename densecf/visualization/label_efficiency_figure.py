@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from densecf.files import atomic_path
 
-WIDTH, HEIGHT, COLUMNS = 3.1, 2.7, 4  # inches a panel; panels side by side
+WIDTH, HEIGHT, COLUMNS = 3.1, 2.7, 5  # inches a panel; panels side by side
 DOTS_PER_INCH = 150
 INK, SOFT = "#1b1f24", "#6b7280"
 # Okabe and Ito's colours, told apart by all kinds of colour vision, and a marker for each.
@@ -33,26 +33,28 @@ def save_curves(path: Path | str, curves: pd.DataFrame, *, title: str = "") -> P
 
 
 def curves_figure(curves: pd.DataFrame, *, title: str = "") -> Figure:
-    """Panels in the order of the table, each with its own AUC axis.
+    """Panels in the order of the table, each with its own AUC axis; every dataset begins a row.
 
     Args:
-        curves: columns panel, run, fraction, auc, se (NaN: no band), n.
+        curves: columns dataset, panel, run, fraction, auc, se (NaN: no band), n.
         title: one line above all.
 
     Raises:
         ValueError: nothing to draw.
     """
-    panels, methods = list(dict.fromkeys(curves["panel"])), list(dict.fromkeys(curves["run"]))
-    if not panels:
+    rows = [list(dict.fromkeys(part["panel"])) for _, part in curves.groupby("dataset", sort=False)]
+    rows = [row[first : first + COLUMNS] for row in rows for first in range(0, len(row), COLUMNS)]
+    methods = list(dict.fromkeys(curves["run"]))
+    if not rows:
         raise ValueError("expected at least one panel")
-    across = min(COLUMNS, len(panels))
-    down = math.ceil(len(panels) / across)
-    foot = 0.45 + 0.2 * math.ceil(len(methods) / across)
-    size = (max(4.2, across * WIDTH), down * HEIGHT + foot + 0.3)
+    across, down = max(map(len, rows)), len(rows)
+    foot = 0.3 + 0.2 * math.ceil(len(methods) / (2 * across))
+    size = (max(4.2, across * WIDTH), down * HEIGHT + foot + 0.25)
     figure = Figure(figsize=size)
     grid = figure.subplots(down, across, squeeze=False)
+    places = [(axes, name) for line, row in zip(grid, rows, strict=True) for axes, name in zip(line, row, strict=False)]
     ticks = sorted(curves["fraction"].unique())
-    for axes, name in zip(grid.flat, panels, strict=False):
+    for axes, name in places:
         part = curves[curves["panel"] == name]
         for number, method in enumerate(methods):
             line = part[part["run"] == method].sort_values("fraction")
@@ -71,14 +73,16 @@ def curves_figure(curves: pd.DataFrame, *, title: str = "") -> Figure:
         axes.tick_params(labelsize=8, colors=SOFT)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_axis_off()
+    for line, row in zip(grid, rows, strict=True):
+        for axes in line[len(row) :]:
+            axes.set_axis_off()
     for axes in grid[:, 0]:
         axes.set_ylabel("ROC-AUC", fontsize=8, color=SOFT)
-    figure.suptitle(title, fontsize=10, weight="bold", color=INK, x=0.01, ha="left", parse_math=False)
+    figure.text(0.01, 1 - 0.08 / size[1], title, fontsize=10, weight="bold", color=INK, va="top", parse_math=False)
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower left", ncols=across, fontsize=8, frameon=False, bbox_to_anchor=(0.01, 0))
-    figure.text(0.99, 0.01, "x: share of the training labels; band: standard error over seeds", fontsize=7,
-                color=SOFT, ha="right", va="bottom")  # fmt: skip
+    figure.legend(handles, labels, loc="lower left", ncols=2 * across, fontsize=8, frameon=False,
+                  bbox_to_anchor=(0.01, 0.16 / size[1]))  # fmt: skip
+    explained = "x: share of the training labels; band: standard error over seeds"
+    figure.text(0.01, 0.06 / size[1], explained, fontsize=7, color=SOFT, va="bottom")
     figure.tight_layout(rect=(0, foot / size[1], 1, 1 - 0.25 / size[1]))
     return figure

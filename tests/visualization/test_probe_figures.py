@@ -11,7 +11,15 @@ from densecf.visualization.label_efficiency_figure import curves_figure, save_cu
 
 def curves(panels=("d", "d: scanner=A"), runs=("one", "two")) -> pd.DataFrame:
     rows = [
-        {"panel": panel, "run": run, "fraction": fraction, "auc": 0.7 + place / 10 + fraction / 10, "se": 0.02, "n": 50}
+        {
+            "dataset": panel.split(":")[0],
+            "panel": panel,
+            "run": run,
+            "fraction": fraction,
+            "auc": 0.7 + place / 10 + fraction / 10,
+            "se": 0.02,
+            "n": 50,
+        }
         for panel in panels
         for place, run in enumerate(runs)
         for fraction in (0.05, 0.25, 1.0)
@@ -32,6 +40,15 @@ def test_a_panel_a_domain_and_a_line_a_method_with_its_band():
         assert band[:, 1].min() == pytest.approx(0.685)
         assert band[:, 1].max() == pytest.approx(0.82)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
+
+
+def test_every_dataset_begins_a_row():
+    figure = curves_figure(curves(panels=("d", "d: A", "d: B", "other", "other: A")))
+    rows = {}
+    for axes in figure.axes:
+        if axes.axison:
+            rows.setdefault(axes.get_subplotspec().rowspan.start, []).append(axes.get_title().split(" (")[0])
+    assert rows == {0: ["d", "d: A", "d: B"], 1: ["other", "other: A"]}
 
 
 def test_one_seed_has_no_band_and_one_fraction_is_a_point(tmp_path):
