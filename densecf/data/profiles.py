@@ -18,6 +18,7 @@ A change that alters results must raise the profile's version.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -158,22 +159,33 @@ def _resample(read: Callable[[slice], np.ndarray], shape: tuple[int, int], affin
     Every output row is the same sum, in the same order, however the rows are divided.
     """
     height, width = shape
-    rows = _weights(height, affine[0, 0], affine[0, 2], size)
-    columns = _weights(width, affine[1, 1], affine[1, 2], size)
+    columns = _weights(width, float(affine[1, 1]), float(affine[1, 2]), size)
     reduced = np.zeros((size, width), np.float32)
-    step = max(1, int(_PIECE / (width * max(1.0, abs(affine[0, 0])))))
-    for first in range(0, size, step):
-        start, stop = rows.indptr[first], rows.indptr[min(size, first + step)]
-        if start == stop:
-            continue
-        source = rows.indices[start:stop]
-        low, high = int(source.min()), int(source.max()) + 1
-        parts = (rows.data[start:stop], source - low, rows.indptr[first : first + step + 1] - start)
-        piece = sparse.csr_array(parts, shape=(len(parts[2]) - 1, high - low))
-        reduced[first : first + step] = piece @ read(slice(low, high))
+    for first, source, weights in _row_pieces(height, width, float(affine[0, 0]), float(affine[0, 2]), size):
+        reduced[first : first + weights.shape[0]] = weights @ read(source)
     return np.ascontiguousarray((columns @ reduced.T).T)
 
 
+@lru_cache(maxsize=64)  # most images of a dataset have one of a few sizes
+def _row_pieces(
+    height: int, width: int, step: float, start: float, size: int
+) -> tuple[tuple[int, slice, sparse.csr_array], ...]:
+    """The weights along the rows, a few output rows at a time: the first of them, the rows they need, their weights."""
+    rows = _weights(height, step, start, size)
+    count = max(1, int(_PIECE / (width * max(1.0, abs(step)))))
+    pieces = []
+    for first in range(0, size, count):
+        begin, end = rows.indptr[first], rows.indptr[min(size, first + count)]
+        if begin == end:
+            continue
+        source = rows.indices[begin:end]
+        low, high = int(source.min()), int(source.max()) + 1
+        parts = (rows.data[begin:end], source - low, rows.indptr[first : first + count + 1] - begin)
+        pieces.append((first, slice(low, high), sparse.csr_array(parts, shape=(len(parts[2]) - 1, high - low))))
+    return tuple(pieces)
+
+
+@lru_cache(maxsize=64)
 def _weights(length: int, step: float, start: float, size: int) -> sparse.csr_array:
     """(S, length) sparse matrix of the weights along one axis."""
     centres = start + step * np.arange(size)

@@ -11,6 +11,7 @@ from PIL import Image
 from densecf.data.images import RawImage
 from densecf.data.profiles import (
     PROFILES,
+    _row_pieces,
     field_of_view,
     get_profile,
     load_image,
@@ -265,5 +266,6 @@ def test_pieces_of_rows_do_not_change_the_image(monkeypatch):
     stored = np.random.default_rng(0).integers(0, 4096, (300, 200)).astype(np.uint16)
     whole = [profile.image(RawImage(stored), 32)[0] for profile in PROFILES.values()]
     monkeypatch.setattr("densecf.data.profiles._PIECE", 1000)
+    _row_pieces.cache_clear()
     for profile, expected in zip(PROFILES.values(), whole, strict=True):
         np.testing.assert_array_equal(profile.image(RawImage(stored), 32)[0], expected)
