@@ -333,7 +333,7 @@ def _alignment(path: Path, raw: RawImage, size: int) -> str:
         raise DataError(f"{path}: has {height} x {width} px, its mask {size} x {size}.")
     scores = {}
     for name, affine in ALIGNMENTS.items():
-        prepared = resample(raw.pixels, affine(raw.shape, size), size)
+        prepared = resample(raw.pixels, affine(*raw.shape, size), size)
         scores[name] = abs(float(np.corrcoef(prepared.ravel(), copy.pixels.ravel())[0, 1]))
     best = max(scores, key=lambda name: scores[name])
     if not scores[best] >= _LOWEST_CORRELATION:
