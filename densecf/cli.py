@@ -158,9 +158,10 @@ COMMANDS: dict[str, Command] = {
         "PretrainOptions",
         "pretrain",
         "run_pretrain",
-        "pretrain a whole U-Net, pixel by pixel",
+        "pretrain a whole U-Net pixel by pixel, or a backbone image by image",
         (
             "densecf pretrain --method s-mvd-cl                     # the embedded phantom",
+            "densecf pretrain --method cf-simclr --intervene scanner",
             "densecf pretrain --data data/lungs --method dvd-cl --counterfactuals none --exclude source=montgomery",
             "densecf pretrain --resume                              # the newest unfinished run goes on",
         ),

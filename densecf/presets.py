@@ -80,13 +80,26 @@ DINO_PRESETS: dict[str, PretrainConfig] = {
     "default": _DINO,
     "embedded": replace(
         _DINO,
-        epochs=30,
-        batch_size=64,
-        patch_size=8,
-        views=replace(_DINO.views, blur_sigma=SMALL_VIEWS.blur_sigma),
-        model=ModelConfig(encoder="vit_tiny_patch16_224"),
+        epochs=20,
+        batch_size=32,
+        views=ViewParameters(scale=(0.5, 1.0), blur_sigma=SMALL_VIEWS.blur_sigma),
+        model=ModelConfig(encoder="resnet18"),
+        optim=OptimConfig(lr=2e-4, weight_decay=0.04, clip=3.0),
+        # Few images that are much alike: crops that still tell whose chest it is, and a sharp teacher. With the
+        # published temperature the targets of a short training flatten before there is anything to agree on.
         distillation=DistillationConfig(
-            prototypes=1024, hidden=256, bottleneck=64, local_crops=4, drop_path=0.0, momentum=0.98, layer_decay=1.0
+            prototypes=256,
+            hidden=256,
+            bottleneck=64,
+            local_crops=2,
+            local_scale=(0.3, 0.7),
+            blur_probs=(0.5, 0.1, 0.2),
+            solarize_probs=(0.0, 0.0, 0.0),
+            teacher_temperature=(0.01, 0.01),
+            momentum=0.99,
+            koleo=0.02,
+            drop_path=0.0,
+            layer_decay=1.0,
         ),
         checkpoint_minutes=1.0,
     ),

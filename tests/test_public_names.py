@@ -17,7 +17,10 @@ def test_public_names():
     assert callable(densecf.encoder_state_dict)
     assert callable(PreparedDataset.open)
     assert callable(phantom.render)
-    assert set(METHODS) == {"vader", "dvd-cl", "mvd-cl", "ssdcl", "s-dvd-cl", "s-mvd-cl", "segmentation"}
+    assert set(METHODS) == {
+        *("vader", "dvd-cl", "mvd-cl", "ssdcl", "s-dvd-cl", "s-mvd-cl", "segmentation"),
+        *("simclr", "simclr-plus", "cf-simclr", "dino", "dino-plus", "cf-dino"),
+    }
     assert inspect.isclass(RandomViewd)
 
 
