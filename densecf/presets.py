@@ -62,7 +62,7 @@ SIMCLR_PRESETS: dict[str, PretrainConfig] = {
     # rectangles, flip vertically and sharpen, which densecf does not.)
     "authors": replace(
         _SIMCLR,
-        views=replace(_SIMCLR.views, rotation=90.0, flip_prob=0.5),
+        views=replace(_SIMCLR.views, rotation=90.0, flip_prob=0.5, jitter_prob=1.0),
         model=ModelConfig(encoder_weights="imagenet", projection_hidden=1024),
         optim=OptimConfig(lr=1e-3, min_lr=1e-3, weight_decay=0.0, warmup=0.0, clip=0.0),
     ),
