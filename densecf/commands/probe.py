@@ -15,7 +15,7 @@ from densecf.commands.datasets import open_dataset
 from densecf.commands.networks import NONE, Network, dataset_of, open_networks, run_name
 from densecf.commands.options import ProbeOptions
 from densecf.commands.probe_data import foreign_patients, gather_tests, labels_and_split
-from densecf.config import from_dict, to_dict
+from densecf.config import ClassifierConfig, from_dict, to_dict
 from densecf.data.label_split import LabelSplit
 from densecf.data.labels import Labels
 from densecf.data.prepared import PreparedDataset
@@ -35,6 +35,7 @@ def run_probe(options: ProbeOptions) -> Path:
     from densecf.evaluation.label_efficiency import measure
 
     from_dict(ProbeOptions, to_dict(options), "densecf probe")  # says what is out of range
+    refuse_idle_options(options)
     options, progress = on_one_device(options), not options.quiet
     networks = open_networks(options.run, options.encoder)
     data = open_dataset(dataset_of(networks, options.dataset), progress=progress)
@@ -71,6 +72,15 @@ def run_probe(options: ProbeOptions) -> Path:
     print(f"Picture: {out / PICTURE}")
     print(f"Run: {out}")
     return out
+
+
+def refuse_idle_options(options: ProbeOptions) -> None:
+    """Raises ConfigError for options of --finetune without it: a linear probe would ignore them."""
+    before, after = to_dict(ClassifierConfig()), to_dict(options.training)
+    idle = [name for name in after if after[name] != before[name]]
+    if (idle or options.resume) and not options.finetune:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in [*idle, *(["resume"] if options.resume else [])])
+        raise ConfigError(f"{flags}: has an effect with --finetune only")
 
 
 def on_one_device(options: ProbeOptions) -> ProbeOptions:

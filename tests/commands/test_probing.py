@@ -116,10 +116,11 @@ def test_refusals(workshop, densecf, phantom):
     refused(*effusion, "--fractions", "2", words="above 0 and to 1")
     refused(*effusion, "--fractions", "0.01", words="would do")
     refused(*effusion, "--seeds", "0", words="seeds")
+    refused(*effusion, "--steps", "5", "--resume", words="--steps, --resume: has an effect with --finetune only")
     refused(*effusion, "--data", phantom, words="pretrained on")  # the very dataset, as if it were another
     refused(*effusion, "--run", "simclr", "nobody", words="no pretrain run there")
     refused(*effusion, "--run", "simclr", "runs/pretrain/simclr", words="each once")
-    refused(*effusion, "--resume", words="no unfinished probe run")
+    refused(*effusion, "--finetune", "--resume", words="no unfinished probe run")
     refused(*effusion, "--hardware.devices", "2", words="one device")
     refused("domains", "--run", "simclr", "--column", "hospital", "--quiet", words="'hospital'")
     refused("domains", "--run", "simclr", "--column", "view", "--quiet", words="two values")
