@@ -121,7 +121,7 @@ def test_refusals(workshop, densecf, phantom):
     refused(*effusion, "--run", "simclr", "nobody", words="no pretrain run there")
     refused(*effusion, "--run", "simclr", "runs/pretrain/simclr", words="each once")
     refused(*effusion, "--finetune", "--resume", words="no unfinished probe run")
-    refused(*effusion, "--hardware.devices", "2", words="one device")
+    refused(*effusion, "--finetune", "--hardware.devices", "2", words="one device")
     refused("domains", "--run", "simclr", "--column", "hospital", "--quiet", words="'hospital'")
     refused("domains", "--run", "simclr", "--column", "view", "--quiet", words="two values")
     refused("embed", "--run", "simclr", "--out", "a.txt", words=".parquet or .csv")
