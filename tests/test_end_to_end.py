@@ -237,6 +237,23 @@ def test_killed_and_resumed_equals_uninterrupted(command, method, phantom, run_d
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_training_is_no_success_and_says_how_to_go_on(sent, phantom, tmp_path):
+    arguments = pretrain_arguments(phantom, "simclr", "--checkpoint-minutes", 0, "--epochs", 50)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "densecf", *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "runs/pretrain/simclr/checkpoint.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(sent)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "continue with --resume" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
 def test_refusals(workshop, phantom, run_densecf, tmp_path):
     def refused(*arguments: object, words: str, cwd: Path = workshop) -> None:
         assert words in run_densecf(cwd, *arguments, code=2).stderr

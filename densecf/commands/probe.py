@@ -81,6 +81,8 @@ def refuse_idle_options(options: ProbeOptions) -> None:
     if (idle or options.resume) and not options.finetune:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in [*idle, *(["resume"] if options.resume else [])])
         raise ConfigError(f"{flags}: has an effect with --finetune only")
+    if options.encoder and NONE not in options.run:
+        raise ConfigError("--encoder: has an effect beside --run none only; a pretraining run brings its own network")
 
 
 def on_one_device(options: ProbeOptions) -> ProbeOptions:

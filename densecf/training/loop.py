@@ -98,6 +98,12 @@ def fit(
         raise DensecfError(
             f"{out}: cannot be written ({error.strerror}); free some space and continue with --resume"
         ) from error
+    except SystemExit:  # Lightning's answer to Ctrl-C and to SIGTERM; its exit codes would pass for success
+        raise KeyboardInterrupt from None
+    except RuntimeError as error:
+        if "killed by signal: Terminated" in str(error):  # a loader process heard SIGTERM first
+            raise KeyboardInterrupt from None
+        raise
     if trainer.interrupted:
         raise KeyboardInterrupt
 

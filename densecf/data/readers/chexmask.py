@@ -283,7 +283,7 @@ class ChexmaskFile:
             "resized": self.resized,
         }
 
-    def report(self) -> list[str]:
+    def report(self, images: Sequence[str] = ()) -> list[str]:
         """See `MaskSource.report`."""
         odd = [f"{self._odd[name]:,} of {self._seen:,} rows: {text}" for name, text in _ODD.items() if self._odd[name]]
         return (

@@ -150,7 +150,7 @@ def join_masks(
         words = f"{int(known.sum()):,} of {len(records):,} images have a {source.kind} mask"
         below = f", {int((known & ~good).sum()):,} of them below quality {min_quality:g}" if silver else ""
         report.append(words + below)
-        report += source.report()
+        report += source.report(images)
     kinds = np.array([*(source.kind for source in masks), ""], dtype=object)[mask_of]
     records = records.assign(mask_kind=pd.Series(kinds, dtype="str"), mask_quality=quality)
     return records, mask_of, report

@@ -190,7 +190,7 @@ class ManualMasks:
         coding = self.coding.model_dump(exclude_defaults=True)
         return {"masks": "manual folder", "coding": coding, "files_sha256": digest_of_files(states)}
 
-    def report(self) -> list[str]:
+    def report(self, images: Sequence[str] = ()) -> list[str]:
         """See `MaskSource.report`."""
         lines = [f"{self.folder}: {len(self._masks):,} masks drawn by hand ({', '.join(self.class_names[1:])})"]
         copies = len(self.image_files)
@@ -201,6 +201,9 @@ class ManualMasks:
             )
         if copies < len(self._masks):
             lines.append("  masks of another size without such an image are taken for the papers' centre crop")
+        unused = sorted(self._masks.keys() - {image_key(image) for image in images}) if images else []
+        if unused:
+            lines.append(f"  {len(unused):,} of them belong to none of the images used: {listing(unused, 5)}")
         return lines
 
 

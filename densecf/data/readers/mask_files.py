@@ -60,7 +60,7 @@ class FileMasks:
         values = {str(value): index for value, index in self._values.items()}
         return {"masks": "files", "files_sha256": self._digest, "as_labels": self._as_labels, "values": values}
 
-    def report(self) -> list[str]:
+    def report(self, images: Sequence[str] = ()) -> list[str]:
         """See `MaskSource.report`."""
         return []
 
@@ -119,6 +119,6 @@ class RunLengthMasks:
         """See `MaskSource.fingerprint`; the runs are in the table, which has its own checksum."""
         return {"masks": "run lengths", "columns_first": self._columns_first}
 
-    def report(self) -> list[str]:
+    def report(self, images: Sequence[str] = ()) -> list[str]:
         """See `MaskSource.report`."""
         return []

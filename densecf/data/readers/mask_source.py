@@ -56,6 +56,10 @@ class MaskSource(Protocol):
         """Everything that decides the labels, as JSON values."""
         ...
 
-    def report(self) -> list[str]:
-        """What was odd and how it was taken, one line each, for the user; empty where nothing was."""
+    def report(self, images: Sequence[str] = ()) -> list[str]:
+        """What was odd and how it was taken, one line each, for the user; empty where nothing was.
+
+        Args:
+            images: those that masks were sought for; masks drawn by hand that belong to none of them are named.
+        """
         ...

@@ -194,6 +194,9 @@ def _without(reading: Reading, path: Path) -> Reading:
     others = int(left_out.sum() - chosen.sum())
     words = f"{int(left_out.sum()):,} images left out: {int(chosen.sum()):,} that {path.name} lists"
     words += f" and {others:,} more of the same patients" if others else ""
+    unseen = sorted(listed - set(images) - {names[0]})
+    if unseen:
+        words += f"; not among the images used, by their filters or by their names: {listing(unseen, 5)}"
     reading.report.append(words)
     return reading.take(~left_out)
 
