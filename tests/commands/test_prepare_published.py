@@ -103,7 +103,7 @@ def test_a_few_bad_images_are_listed_and_more_are_an_error(folder):
     assert len(data) == len(kept) - 2
 
 
-def test_manual_images_are_excluded_with_their_patients(folder):
+def test_manual_images_are_excluded_with_their_patients(folder, capsys):
     everything = run(folder).records
     counts = everything["patient_id"].value_counts()
     patient = counts.index[counts > 1][0]
@@ -119,7 +119,9 @@ def test_manual_images_are_excluded_with_their_patients(folder):
         merged = records.merge(everything, on="image")
         assert (merged["split_x"] == merged["split_y"]).all()
     (folder / "plain.txt").write_text(f"{image}\nnot_there.png\n")
+    capsys.readouterr()
     pd.testing.assert_frame_equal(run(folder, "c", exclude=folder / "plain.txt").records, by_patient)
+    assert "not among the images used, by their filters or by their names: not_there.png" in capsys.readouterr().out
     (folder / "other.csv").write_text("image\nnot_there.png\n")
     with pytest.raises(DataError, match=r"other\.csv: none of its 1 images is in the table"):
         run(folder, "d", exclude=folder / "other.csv")

@@ -62,6 +62,8 @@ def test_the_authors_channels(tmp_path):
     np.testing.assert_array_equal(masks.labels("0/1_1.png", raw_of()), labels_of_size())
     assert masks.labels("3.png", raw_of()) is None
     assert "2 masks drawn by hand (left_lung, right_lung)" in masks.report()[0]
+    assert not any("belong to none" in line for line in masks.report(["0/2_2.png", "1_1.png"]))
+    assert "1 of them belong to none of the images used: 2_2" in masks.report(["1_1.png", "3.png"])[-1]
     copy = pickle.loads(pickle.dumps(masks))
     assert copy.fingerprint() == masks.fingerprint()
     np.testing.assert_array_equal(copy.labels("2_2.png", raw_of()), labels_of_size())
