@@ -56,12 +56,18 @@ def gather_tests(
     """The dataset's own test part, then each external dataset's (all of it when it has none), and what to say.
 
     Raises:
-        DataError: an external dataset lacks the label.
+        DataError: an external dataset lacks the label, or there is no such column to tell apart.
     """
     from densecf.evaluation.label_efficiency import TestSet
 
     columns = [column for column in (options.domain, options.subgroup) if column]
     absent = [column for column in columns if column not in data.records]
+    asked = [column for column in absent if column not in (ProbeOptions.domain, ProbeOptions.subgroup)]
+    if asked:
+        raise DataError(
+            f"{data.path}: no column {', '.join(asked)} to tell apart; the columns are "
+            f"{', '.join(data.records.columns)}"
+        )
     notes = [f"{data.path} has no column {', '.join(absent)}: no strata by it."] if absent else []
 
     def strata(records, rows) -> dict[str, np.ndarray]:

@@ -117,6 +117,7 @@ def test_refusals(workshop, densecf, phantom):
     refused(*effusion, "--fractions", "0.01", words="would do")
     refused(*effusion, "--seeds", "0", words="seeds")
     refused(*effusion, "--steps", "5", "--resume", words="--steps, --resume: has an effect with --finetune only")
+    refused(*effusion, "--domain", "scaner", words="no column scaner to tell apart")
     refused(*effusion, "--encoder", "resnet50", words="beside --run none only")
     refused(*effusion, "--data", phantom, words="pretrained on")  # the very dataset, as if it were another
     refused(*effusion, "--run", "simclr", "nobody", words="no pretrain run there")
