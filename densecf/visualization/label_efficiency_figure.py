@@ -33,7 +33,7 @@ def save_curves(path: Path | str, curves: pd.DataFrame, *, title: str = "") -> P
 
 
 def curves_figure(curves: pd.DataFrame, *, title: str = "") -> Figure:
-    """Panels in the order of the table, each with its own AUC axis; every dataset begins a row.
+    """Panels in the order of the table, all with the same AUC axis; every dataset begins a row.
 
     Args:
         curves: columns dataset, panel, run, fraction, auc, se (NaN: no band), n.
@@ -54,17 +54,22 @@ def curves_figure(curves: pd.DataFrame, *, title: str = "") -> Figure:
     grid = figure.subplots(down, across, squeeze=False)
     places = [(axes, name) for line, row in zip(grid, rows, strict=True) for axes, name in zip(line, row, strict=False)]
     ticks = sorted(curves["fraction"].unique())
+    # One scale for all panels: they are there to be compared.
+    error = curves["se"].fillna(0)
+    low, high = (curves["auc"] - error).min(), (curves["auc"] + error).max()
     for axes, name in places:
         part = curves[curves["panel"] == name]
         for number, method in enumerate(methods):
             line = part[part["run"] == method].sort_values("fraction")
-            x, y, error = (line[key].to_numpy(dtype=float) for key in ("fraction", "auc", "se"))
+            x, y, spread = (line[key].to_numpy(dtype=float) for key in ("fraction", "auc", "se"))
             style = {"color": COLOURS[number % len(COLOURS)], "label": method}
             axes.plot(x, y, marker=MARKERS[number % len(MARKERS)], markersize=4, linewidth=1.5, **style)
-            band = np.nan_to_num(error)
+            band = np.nan_to_num(spread)
             axes.fill_between(x, y - band, y + band, color=style["color"], alpha=0.2, linewidth=0)
         axes.set_xscale("log")
         axes.set_xlim(ticks[0] / 1.25, ticks[-1] * 1.25)
+        if np.isfinite(low):
+            axes.set_ylim(low - 0.02, high + 0.02)
         axes.xaxis.set_major_locator(FixedLocator(ticks))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticklabels([f"{100 * tick:g} %" for tick in ticks])
