@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from densecf.commands.options import PreparePhantomOptions, PrepareTableOptions
+from densecf.commands.options import PreparePhantomOptions, PreparePublishedOptions, PrepareTableOptions
 from densecf.data.prepare import prepare
 from densecf.data.prepared import PreparedDataset
 from densecf.data.records import describe
@@ -62,6 +62,21 @@ def _prepare_mapped(options: PrepareTableOptions, path: Path) -> PreparedDataset
 
 
 def _prepare_table(source: ImageSource, options: PrepareTableOptions) -> PreparedDataset:
+    data = prepare_source(source, options, skip_bad=options.skip_bad)
+    for split in ("train", "manual"):
+        if split not in set(data.records["split"]):
+            print(f"Note: no record is in the split {split!r}; --manual, or a split column, decides")
+    return data
+
+
+def prepare_source(
+    source: ImageSource,
+    options: PrepareTableOptions | PreparePublishedOptions,
+    *,
+    skip_bad: bool,
+    max_bad: float = 1.0,
+) -> PreparedDataset:
+    """Prepares a table's images as the options say, and prints what was left out and where the dataset is."""
     print(source.summary())
     data = prepare(
         source,
@@ -69,22 +84,15 @@ def _prepare_table(source: ImageSource, options: PrepareTableOptions) -> Prepare
         size=options.size,
         workers=options.workers or None,
         overwrite=options.overwrite,
-        skip_bad=options.skip_bad,
+        skip_bad=skip_bad,
+        max_bad=max_bad,
         progress=not options.quiet,
     )
-    for split in ("train", "manual"):
-        if split not in set(data.records["split"]):
-            print(f"Note: no record is in the split {split!r}; --manual, or a split column, decides")
-    say_what_there_is(data, len(source.records))
-    return data
-
-
-def say_what_there_is(data: PreparedDataset, records: int) -> None:
-    """Prints how many images were left out, and where the dataset is."""
-    dropped = records - len(data)
+    dropped = len(source.records) - len(data)
     if dropped:
         print(f"{dropped} images could not be used and were left out; they are listed in {data.path / 'skipped.csv'}")
     print(f"Dataset ({data.status}): {data.path}")
+    return data
 
 
 def prepare_phantom(options: PreparePhantomOptions) -> PreparedDataset:

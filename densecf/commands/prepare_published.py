@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from densecf.commands.options import PreparePublishedOptions
-from densecf.commands.prepare import check_size, say_what_there_is
-from densecf.data.prepare import prepare
+from densecf.commands.prepare import check_size, prepare_source
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import ConfigError
 from densecf.files import explained_os_errors
@@ -44,19 +43,7 @@ def prepare_published(name: str, options: PreparePublishedOptions) -> PreparedDa
         source, report = _open(reading, options, scratch)
         for line in report:
             print(line)
-        print(source.summary())
-        data = prepare(
-            source,
-            options.out,
-            size=options.size,
-            workers=options.workers or None,
-            overwrite=options.overwrite,
-            skip_bad=True,
-            max_bad=options.max_bad,
-            progress=not options.quiet,
-        )
-    say_what_there_is(data, len(source.records))
-    return data
+        return prepare_source(source, options, skip_bad=True, max_bad=options.max_bad)
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from PIL import Image
 from densecf.commands.options import PrepareTableOptions
 from densecf.commands.prepare import prepare_table
 from densecf.data.csv_table import CsvTable
-from densecf.data.mapping import MAPPINGS, Mapping, apply_mapping, builtin_mapping, load_mapping
+from densecf.data.mapped import apply_mapping
+from densecf.data.mapping import MAPPINGS, Mapping, builtin_mapping, load_mapping
 from densecf.data.readers.published import PublishedDataset, read_dataset
 from densecf.data.run_lengths import encode
 from densecf.errors import ConfigError, DataError, LeakError

@@ -9,17 +9,7 @@ from densecf.data import phantom
 from densecf.data.phantom import ALL_SCANNERS, SCANNERS, UNSEEN_SCANNER, Parents, Record, opacity, rendering
 from densecf.data.phantom.anatomy import SIGNS, anatomy, frame, lungs
 from densecf.data.phantom.tissue import AIR_IN_LUNG, MU
-
-SIZE = 64
-
-
-def draw(number: int, **parents: object) -> Record:
-    record = Record(phantom.draw_parents(5, number, number), phantom.draw_noise(5, number, number))
-    return replace(record, parents=replace(record.parents, **parents))
-
-
-def image(record: Record, size: int = SIZE) -> np.ndarray:
-    return phantom.render(record.parents, record.noise, size)
+from tests.data.test_phantom import SIZE, draw, image
 
 
 def integrals(record: Record, size: int = SIZE) -> np.ndarray:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from densecf.data.csv_table import CsvTable, read_csv_table
-from densecf.data.mapping import Mapping, read_rule
+from densecf.data.mapped import read_rule
+from densecf.data.mapping import Mapping
 from densecf.data.problems import Problems, listing
 from densecf.data.records import is_missing
 from densecf.errors import DataError

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from densecf.data.csv_table import CsvTable, read_csv_table
-from densecf.data.mapping import Mapped, Mapping, apply_mapping, builtin_mapping
+from densecf.data.mapped import Mapped, apply_mapping
+from densecf.data.mapping import Mapping, builtin_mapping
 from densecf.data.problems import listing
 from densecf.data.published_split import draw_split
 from densecf.data.query import select
