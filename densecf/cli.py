@@ -231,6 +231,18 @@ COMMANDS: dict[str, Command] = {
         "paired differences between two fine-tuning runs",
         ("densecf compare s-mvd-cl baseline",),
     ),
+    "benchmark": Command(
+        "BenchmarkOptions",
+        "benchmark",
+        "run_benchmark",
+        "a whole comparison: every method, the same folds, statistics and a report",
+        (
+            "densecf benchmark configs/benchmark/phantom.yaml --dry-run",
+            "densecf benchmark configs/benchmark/phantom.yaml",
+            "densecf benchmark my.yaml --only s-mvd-cl --jobs 2",
+            "densecf benchmark my.yaml --launcher slurm --sbatch partition=gpu gres=gpu:1 time=8:00:00",
+        ),
+    ),
 }
 
 
@@ -253,7 +265,7 @@ def _how_to_go_on(argv: list[str]) -> str:
     if argv[:1] in (["pretrain"], ["finetune"], ["probe"]) or argv[:2] == ["counterfactuals", "train"]:
         return "; continue with --resume"
     again = (["data", "prepare"], ["counterfactuals", "generate"], ["counterfactuals", "import"])
-    return "; the same command goes on" if argv[:2] in again else ""
+    return "; the same command goes on" if argv[:2] in again or argv[:1] == ["benchmark"] else ""
 
 
 def _run(argv: list[str]) -> int:

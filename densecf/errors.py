@@ -19,3 +19,7 @@ class LeakError(DataError):
 
 class CheckpointError(DensecfError):
     """Weights or a run folder cannot be used."""
+
+
+class BusyError(DensecfError):
+    """Another process works there."""

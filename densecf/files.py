@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from densecf.errors import DensecfError
+from densecf.errors import BusyError, DensecfError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -158,7 +158,8 @@ def exclusive_lock(path: str | os.PathLike, busy: str) -> Iterator[None]:
     Where the system has no such locks (Windows, some network disks) this does nothing.
 
     Raises:
-        DensecfError: another process holds it (with ``busy`` as the message), or the place cannot be written.
+        BusyError: another process holds it; ``busy`` is the message.
+        DensecfError: the place cannot be written.
     """
     with explained_os_errors(path):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -169,7 +170,7 @@ def exclusive_lock(path: str | os.PathLike, busy: str) -> Iterator[None]:
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise DensecfError(busy) from error
+            raise BusyError(busy) from error
         except (ImportError, OSError):
             pass
         yield

@@ -111,9 +111,11 @@ def join_run(out: Path | None, seconds: float = 120) -> Path:
     return path
 
 
-def finish_run(path: Path, command: str, **facts: Any) -> None:
-    """Notes that the run is complete, with ``facts`` about it, and lets ``latest`` point to it."""
+def finish_run(path: Path, command: str, *, latest: bool = True, **facts: Any) -> None:
+    """Notes that the run is complete, with ``facts`` about it, and lets ``latest`` point to it unless told not to."""
     write_json_atomic(path / PROVENANCE, {**read_provenance(path), **facts, "finished": now()})
+    if not latest:
+        return
     shelf = ROOT / command
     shelf.mkdir(parents=True, exist_ok=True)
     link = shelf / "latest"

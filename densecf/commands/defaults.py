@@ -8,7 +8,16 @@ from typing import Any
 
 from densecf import runs
 from densecf.commands.options import CounterfactualRunOptions, RunOptions
-from densecf.config import PHANTOM, CounterfactualConfig, FinetuneConfig, PretrainConfig, from_dict, load_yaml, to_dict
+from densecf.config import (
+    PHANTOM,
+    CounterfactualConfig,
+    FinetuneConfig,
+    PretrainConfig,
+    flat,
+    from_dict,
+    load_yaml,
+    to_dict,
+)
 from densecf.data.layout import read_meta
 from densecf.errors import ConfigError
 from densecf.methods import METHODS
@@ -61,7 +70,7 @@ def checked(command: str, options: Any, default: Any) -> Any:
         return options
     config: Any = from_dict(_TRAININGS[command][0], to_dict(options.config), f"densecf {command}")
     if options.run.resume:
-        before, after = _flat(to_dict(default.config)), _flat(to_dict(config))
+        before, after = flat(to_dict(default.config)), flat(to_dict(config))
         changed = [key for key in after if after[key] != before[key] and key not in _MAY_CHANGE_ON_RESUME]
         if changed:
             flags = ", ".join(f"--{key.replace('_', '-')}" for key in changed)
@@ -82,14 +91,6 @@ def _refuse_contradictions(arguments: list[str]) -> None:
         clashes.append("--overwrite without --out")
     if clashes:
         raise ConfigError(f"these do not go together: {'; '.join(clashes)}")
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options as dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
 
 
 def _preset_for(command: str, arguments: list[str]) -> str:

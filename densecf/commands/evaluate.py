@@ -40,7 +40,7 @@ def run_evaluate(options: EvaluateOptions) -> Path:
     with runs.working_in(out):
         write_json_atomic(out / "embeddings.json", found)
         write_text_atomic(out / "embeddings.md", table)
-        runs.finish_run(out, "evaluate")
+        runs.finish_run(out, "evaluate", latest=not options.keep_latest)
     print(table)
     print(f"Run: {out}")
     return out

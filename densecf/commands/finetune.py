@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def run_finetune(options: FinetuneOptions) -> Path:
             provenance={"dataset": str(data.path.resolve()), "pretrained": config.pretrained, **started_from},
         )
         folds.save(out / FOLDS)
+    started = time.monotonic()
     with runs.working_in(out):
         if options.run.resume and runs.is_finished(out):
             print(f"Already finished: {out}")
@@ -64,7 +66,7 @@ def run_finetune(options: FinetuneOptions) -> Path:
         start = f"from {weights.parent}" if weights else "from random weights"
         print(f"Fine-tuning {start} on {len(records)} masks of {data.path}, {folds.num_folds} folds")
         finetune(config, data, records, folds, out, pretrained=weights, resume=options.run.resume, progress=progress)
-        runs.finish_run(out, "finetune")
+        runs.finish_run(out, "finetune", latest=not options.run.keep_latest, seconds=round(time.monotonic() - started))
     print((out / "summary.md").read_text(encoding="utf-8"))
     print(f"Run: {out}")
     return out

@@ -40,6 +40,8 @@ class RunOptions:
     """Continue an interrupted run: the one in --out, else the newest unfinished one."""
     overwrite: Flag = False
     """Replace the run that is already in --out."""
+    keep_latest: Flag = False
+    """Leave runs/<command>/latest where it points to, rather than to this run."""
     quiet: Flag = False
     """No progress bars."""
 
@@ -203,6 +205,8 @@ class EvaluateOptions:
     """Folder of the product; without it: runs/evaluate/<run>."""
     overwrite: Flag = False
     """Replace what is in --out."""
+    keep_latest: Flag = False
+    """Leave runs/evaluate/latest where it points to, rather than to this run."""
 
 
 @dataclass(frozen=True)
@@ -442,3 +446,30 @@ class CounterfactualShowOptions:
     """Folder of the product; without it: runs/show/<image>."""
     overwrite: Flag = False
     """Replace what is in --out."""
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """Run a whole comparison: every cell of a matrix, then the report. The same command goes on after an interruption,
+    and never does again what is done."""
+
+    matrix: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MATRIX.YAML")]
+    """The comparison, see configs/benchmark."""
+    out: Path | None = None
+    """Folder of the report; without it: runs/benchmark/<name of the file>."""
+    store: Path = Path("runs/cells")
+    """Folder of the trained cells; comparisons that share it share equal cells."""
+    dry_run: Flag = False
+    """Print the cells, which of them are done, and how long the others will take; train nothing."""
+    only: tuple[str, ...] = ()
+    """Run these cells only: their numbers, or words of their titles (s-mvd fair); no report until all are there."""
+    jobs: Literal["auto"] | Count = "auto"
+    """Cells at a time; auto: one a GPU, without GPUs one a core and at most two."""
+    launcher: Literal["local", "slurm"] = "local"
+    """slurm: hand the cells to Slurm as one array of jobs, and the report as a job after it."""
+    sbatch: tuple[str, ...] = ()
+    """Options for sbatch, e.g. partition=gpu gres=gpu:1 time=4:00:00."""
+    report_only: Flag = False
+    """Make the report of what is there."""
+    quiet: Flag = False
+    """No progress bar."""

@@ -57,6 +57,6 @@ def train_in_run(
         runs.announce_run(out)
         print(opening)
         facts = train(out)
-        runs.finish_run(out, command, **facts)
+        runs.finish_run(out, command, latest=not options.keep_latest, **facts)
         (out / CHECKPOINT).unlink(missing_ok=True)
     return out, facts

@@ -1,0 +1,1 @@
+"""The comparison: every method under the same folds, and what it adds up to."""

@@ -1,0 +1,233 @@
+"""From a matrix to cells: one method under one setting and one seed, each stage named by what decides its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from densecf.benchmark.matrix import Matrix
+from densecf.benchmark.protocols import NONE, PROTOCOLS, TITLES, Setting, setting_of, uses_counterfactuals
+from densecf.benchmark.views_code import pretrain_options, without_counterfactuals
+from densecf.config import PHANTOM, FinetuneConfig, PretrainConfig, flat, from_dict, to_dict
+from densecf.methods import METHODS
+from densecf.presets import FINETUNE_PRESETS, pretrain_presets
+from densecf.training.domains import intervened_parents
+
+FORMAT = 1
+"""Part of every digest; to be raised when the same options come to mean something else."""
+LOOKS = {"authors": 10}  # they evaluate ten times
+_WITHOUT_EFFECT = (
+    "hardware.workers",
+    "checkpoint_minutes",
+    "monitor_every",
+    "data",
+    "init_from",
+    "pretrained",
+    "folds_file",
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method under one setting and one seed.
+
+    Attributes:
+        row: the name in tables, such as "S-MVD-CL".
+        method: what is pretrained; "none" for random weights.
+        views: view code.
+        protocol: "fair" or "authors".
+        seed: of pretraining and fine-tuning.
+        pretrain: all its options; None for random weights.
+        finetune: likewise, but for where it starts and its folds.
+        parts: the tables it belongs to: "main", "ablation", "variant".
+    """
+
+    row: str
+    method: str
+    views: str
+    protocol: str
+    seed: int
+    pretrain: PretrainConfig | None
+    finetune: FinetuneConfig
+    parts: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return " ".join(part for part in (self.row, self.views, self.protocol, f"seed {self.seed}") if part)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run folder of a cell: pretrain, finetune or evaluate."""
+
+    command: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the results depend on besides options.
+
+    Attributes:
+        dataset: checksum of the prepared dataset.
+        counterfactuals: the checksum of each stored intervention of the source in use.
+        folds: checksum of the folds file.
+    """
+
+    dataset: str
+    folds: str
+    counterfactuals: Mapping[str, str] = field(default_factory=dict)
+
+
+def make_cells(matrix: Matrix, source: str) -> list[Cell]:
+    """All cells of a matrix, each once, the main rows of the first seed first.
+
+    Args:
+        matrix: the comparison.
+        source: where counterfactuals come from, or "none".
+
+    Raises:
+        ConfigError: options that a method or the fine-tuning does not have.
+    """
+    found: dict[tuple, Cell] = {}
+
+    def add(part: str, cell: Cell) -> None:
+        key = (cell.method, cell.views, cell.protocol, cell.seed, repr(cell.pretrain), repr(cell.finetune))
+        known = found.setdefault(key, cell)
+        found[key] = replace(known, parts=tuple(dict.fromkeys((*known.parts, part))))
+
+    for seed in matrix.seeds:
+        for protocol in matrix.protocols:
+            for row in matrix.methods:
+                setting = setting_of(protocol, row)
+                if protocol == "fair" and matrix.views and row != NONE:
+                    setting = replace(setting, views=_usable(matrix.views, row))
+                add("main", make_cell(matrix, source, TITLES.get(row, row), row, protocol, seed, setting))
+    for variant in matrix.variants:
+        for seed in variant.seeds or matrix.seeds:
+            code = variant.views or _usable(matrix.views, variant.method) or setting_of("fair", variant.method).views
+            setting = Setting(code, pretrain=variant.pretrain)
+            add(
+                "variant",
+                make_cell(matrix, source, variant.name, variant.method, "fair", seed, setting, variant.finetune),
+            )
+    for seed in matrix.ablation.seeds:
+        for row in matrix.ablation.methods:
+            for code in matrix.ablation.views:
+                title = TITLES.get(row, row)
+                add("ablation", make_cell(matrix, source, title, row, "fair", seed, Setting(code)))
+    return list(found.values())
+
+
+def make_cell(
+    matrix: Matrix,
+    source: str,
+    title: str,
+    row: str,
+    protocol: str,
+    seed: int,
+    setting: Setting,
+    finetune: Mapping[str, Any] | None = None,
+) -> Cell:
+    """One cell with all its options."""
+    method, preset = setting.method or row, matrix.preset or ("embedded" if matrix.data == PHANTOM else "default")
+    pretrain = None
+    if method != NONE:
+        parents = {"S": matrix.scanner, "D": matrix.disease}
+        layers = [
+            matrix.pretrain if not METHODS[method].image_level else _shared(matrix.pretrain),
+            matrix.of_method.get(row, {}),
+            authors_options(pretrain_presets(method), matrix.authors_without) if PROTOCOLS[protocol].presets else {},
+            setting.pretrain,
+            pretrain_options(setting.views, parents, source),
+            {"seed": seed, "data": matrix.data},
+        ]
+        pretrain = from_dict(PretrainConfig, _merged(to_dict(pretrain_presets(method)[preset]), layers), title)
+    looks = LOOKS.get(protocol, matrix.looks)
+    options = _merged(
+        to_dict(FINETUNE_PRESETS[preset]),
+        [
+            matrix.finetune,
+            authors_options(FINETUNE_PRESETS, matrix.authors_without) if PROTOCOLS[protocol].presets else {},
+            finetune or {},
+            {"seed": seed, "data": matrix.data, "pretrained": NONE},
+        ],
+    )
+    options["test_every"] = max(1, round(int(options["epochs"]) / looks))
+    return Cell(
+        title, method, setting.views, protocol, seed, pretrain, from_dict(FinetuneConfig, options, f"{title}: finetune")
+    )
+
+
+def stages_of(cell: Cell, inputs: Inputs, store: Path) -> list[Stage]:
+    """The run folders of a cell, in the order in which they are made; equal options share a folder.
+
+    Args:
+        cell: the cell.
+        inputs: what its results depend on besides options.
+        store: folder of all cells.
+    """
+    stages, parent = [], NONE
+    if cell.pretrain is not None:
+        asked = frozenset(cell.pretrain.intervene)
+        chosen = {name: sha for name, sha in inputs.counterfactuals.items() if intervened_parents(name) <= asked}
+        parent = _digest(cell.pretrain, dataset=inputs.dataset, counterfactuals=chosen)
+        stages.append(Stage("pretrain", store / "pretrain" / f"{cell.method}-{parent}"))
+    fine = _digest(cell.finetune, dataset=inputs.dataset, folds=inputs.folds, parent=parent)
+    stages.append(Stage("finetune", store / "finetune" / f"{cell.method}-{fine}"))
+    if cell.pretrain is not None and not METHODS[cell.method].image_level:
+        measured = _digest(None, dataset=inputs.dataset, parent=parent)
+        stages.append(Stage("evaluate", store / "evaluate" / f"{cell.method}-{measured}"))
+    return stages
+
+
+def authors_options(presets: Mapping[str, Any], without: tuple[str, ...]) -> dict[str, Any]:
+    """What sets the "authors" preset apart from the default one, less the dotted names in ``without``."""
+    default, authors = flat(to_dict(presets["default"])), flat(to_dict(presets["authors"]))
+    options: dict[str, Any] = {}
+    for name, value in authors.items():
+        if value != default[name] and name not in without:
+            *rooms, last = name.split(".")
+            place = options
+            for room in rooms:
+                place = place.setdefault(room, {})
+            place[last] = value
+    return options
+
+
+def _usable(code: str, method: str) -> str:
+    return code if uses_counterfactuals(method) else without_counterfactuals(code)
+
+
+def _shared(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that image-level methods share with the pixel-level ones; lengths and networks are their own."""
+    return {name: value for name, value in options.items() if name in ("hardware", "checkpoint_minutes")}
+
+
+def _merged(base: dict[str, Any], layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Options laid over each other, group by group."""
+    merged = dict(base)
+    for layer in layers:
+        for key, value in layer.items():
+            deep = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
+            merged[key] = _merged(merged[key], [value]) if deep else value
+    return merged
+
+
+def _digest(config: PretrainConfig | FinetuneConfig | None, **inputs: Any) -> str:
+    """Twelve hexadecimal digits of the options that differ from their defaults and of the inputs, so that an option
+    added to densecf later leaves finished cells what they are."""
+    changed: dict[str, Any] = {}
+    if config is not None:
+        default = flat(to_dict(type(config)()))
+        changed = {
+            name: value
+            for name, value in flat(to_dict(config)).items()
+            if value != default[name] and name not in _WITHOUT_EFFECT
+        }
+    text = json.dumps([FORMAT, changed, inputs], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

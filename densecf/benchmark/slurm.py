@@ -1,0 +1,75 @@
+"""Handing a comparison to Slurm: one array of jobs for the cells, one job after it for the report."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from densecf.errors import ConfigError
+from densecf.files import write_text_atomic
+
+CELLS, REPORT = "cells.sbatch", "report.sbatch"
+
+
+def array_script(command: Sequence[str], numbers: Sequence[int], log_folder: Path, options: Sequence[str]) -> str:
+    """The batch script that runs cell number N as task N of an array.
+
+    Args:
+        command: how a cell is run, less its number.
+        numbers: of the cells.
+        log_folder: for what the jobs print.
+        options: further options of sbatch, "name=value".
+    """
+    lines = [
+        *_head("densecf-cells", log_folder / "slurm-%A-%a.out", options),
+        f"#SBATCH --array={','.join(map(str, numbers))}",
+        "",
+        f'exec {shlex.join(command)} --only "$SLURM_ARRAY_TASK_ID"',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def report_script(command: Sequence[str], log_folder: Path, options: Sequence[str]) -> str:
+    """The batch script that makes the report."""
+    return (
+        "\n".join([*_head("densecf-report", log_folder / "slurm-%j.out", options), "", f"exec {shlex.join(command)}"])
+        + "\n"
+    )
+
+
+def submit(out: Path, cells: str, report: str) -> tuple[str, str]:
+    """Writes both scripts into ``out`` and submits them, the report after all cells, failed ones included.
+
+    Returns:
+        The numbers that Slurm gave the two jobs.
+
+    Raises:
+        ConfigError: there is no sbatch here, or it refuses; the scripts stay where they are.
+    """
+    write_text_atomic(out / CELLS, cells)
+    write_text_atomic(out / REPORT, report)
+    if shutil.which("sbatch") is None:
+        raise ConfigError(
+            f"--launcher slurm: no sbatch here; the scripts are written: submit {out / CELLS}, and when it has ended "
+            f"{out / REPORT}"
+        )
+    first = _sbatch([str(out / CELLS)])
+    return first, _sbatch([f"--dependency=afterany:{first}", str(out / REPORT)])
+
+
+def _head(name: str, log: Path, options: Sequence[str]) -> list[str]:
+    wrong = [option for option in options if "=" not in option or option.startswith("-")]
+    if wrong:
+        raise ConfigError(f"--sbatch {' '.join(wrong)}: expected options as name=value, e.g. partition=gpu")
+    chosen = [f"#SBATCH --{option}" for option in options]
+    return ["#!/bin/bash", f"#SBATCH --job-name={name}", f"#SBATCH --output={log}", *chosen]
+
+
+def _sbatch(arguments: Sequence[str]) -> str:
+    done = subprocess.run(["sbatch", "--parsable", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise ConfigError(f"sbatch refuses {arguments[-1]}: {done.stderr.strip()}")
+    return done.stdout.strip().split(";")[0]
