@@ -227,6 +227,9 @@ class FinetuneConfig:
     """Images a step."""
     loss: Literal["ce", "dice-ce"] = "ce"
     """Cross-entropy, or cross-entropy plus soft Dice."""
+    test_every: NonNegative = 0
+    """Epochs between looks at the held-out fold, written to curves.csv; nothing is chosen by them. 0: only after the
+    last one."""
     seed: NonNegative = 0
     """Decides the folds, the new weights, the order of the records and every view."""
     checkpoint_minutes: Annotated[float, Ge(0)] = 5.0

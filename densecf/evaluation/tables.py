@@ -124,7 +124,7 @@ def _cell(summary: Summary, column: Column, best: float | None) -> str:
 
 
 def _missed(summary: Summary) -> str:
-    return str(summary["n_missed"]["total"])
+    return str(summary["n_missed"]["total"]) if summary.get("n_missed") else "n/a"
 
 
 def _plain(text: str) -> str:

@@ -4,7 +4,8 @@
     densecf finetune --folds 5 --from none                   # the baseline: random weights
     densecf finetune --data data/lungs --where source=montgomery --train-cases 20
 
-Nothing is selected on the held-out fold: it is predicted once, after the last step.
+Nothing is selected on the held-out fold: its results are those after the last step. What it would have been on the
+way (--test-every) is written beside them.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from densecf.training.logs import report
 from densecf.training.loop import CHECKPOINT, LOG_EVERY, check_finite, fit, world_size
 from densecf.training.optim import TrainingModule
 from densecf.training.sampler import StepPlan
+from densecf.training.watching import CURVES, FoldWatcher
 from densecf.views.geometry import IGNORE
 from densecf.visualization.overlays import save_overlays
 
@@ -56,30 +58,34 @@ def finetune(
     resume: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Trains and tests one network a fold; writes cases, summary, predictions, weights and pictures into ``out``.
+    """Trains and tests one network a fold; writes cases, curves, summary, predictions, weights and pictures.
 
     Args:
         records: the rows of ``data.records`` to train and test on.
         folds: who is held out when.
+        out: the folder to write into.
         pretrained: run folder or weights file to start from; None for random weights.
         resume: finished folds are kept, the interrupted one continues from its checkpoint.
 
     Returns:
         The summary (see `densecf.evaluation.segmentation.summarise`).
     """
-    tables = []
+    tables, curves = [], []
     for number in range(folds.num_folds):
         folder = out / "folds" / str(number)
-        if not (resume and (folder / CASES).is_file()):
+        if not (resume and (folder / CASES).is_file() and (folder / CURVES).is_file()):
             folder.mkdir(parents=True, exist_ok=True)
             run_fold(
                 config, data, records, folds, number, folder, pretrained=pretrained, resume=resume, progress=progress
             )
         tables.append(pd.read_csv(folder / CASES, dtype={"case": str, "patient_id": str}))
+        curves.append(pd.read_csv(folder / CURVES, float_precision="round_trip"))
     cases = pd.concat(tables, ignore_index=True)
     summary = summarise(cases)
     with atomic_path(out / CASES) as temporary:
         cases.to_csv(temporary, index=False)
+    with atomic_path(out / CURVES) as temporary:
+        pd.concat(curves, ignore_index=True).to_csv(temporary, index=False)
     write_json_atomic(out / SUMMARY, summary)
     write_text_atomic(
         out / "summary.md", summary_markdown(summary, f"Fine-tuned from {pretrained or 'random weights'}")
@@ -118,6 +124,11 @@ def run_fold(
         unet = load_pretrained(pretrained, classes=len(data.class_names), decoder_channels=decoder)
     module = Segmenter(unet, config, plan.updates)
     dataset = ViewDataset(data, config.views, seed=config.seed)
+
+    def test_cases(unet: smp.Unet) -> pd.DataFrame:
+        return measure(data, test, predict(data, test, unet), number)
+
+    watcher = FoldWatcher(test_cases, out / CURVES, config.test_every, plan.steps_per_epoch)
     fit(
         module,
         dataset,
@@ -127,18 +138,26 @@ def run_fold(
         title=f"fold {number + 1}/{folds.num_folds}",
         work_per_record=data.size**2,
         checkpoint_minutes=config.checkpoint_minutes,
+        callbacks=[watcher],
         resume=resume,
         progress=progress,
     )
     if not module.trainer.is_global_zero:
         return
-    predictions = predict_masks(unet.eval(), [data.image(row) for row in test])
+    predictions = predict(data, test, unet.eval())
     with atomic_path(out / PREDICTIONS) as temporary:
         np.save(temporary, predictions)
     save_weights(unet, out / WEIGHTS, network_facts("finetune", network, data))
+    cases = measure(data, test, predictions, number)
+    watcher.write(cases, config.epochs)
     with atomic_path(out / CASES) as temporary:
-        measure(data, test, predictions, number).to_csv(temporary, index=False)
+        cases.to_csv(temporary, index=False)
     (out / CHECKPOINT).unlink(missing_ok=True)
+
+
+def predict(data: PreparedDataset, rows: np.ndarray, unet: smp.Unet) -> np.ndarray:
+    """The masks of some records, ``(N, S, S)`` class indices, by a network in eval mode."""
+    return predict_masks(unet, [data.image(row) for row in rows])
 
 
 def measure(data: PreparedDataset, rows: np.ndarray, predictions: np.ndarray, fold: int) -> pd.DataFrame:
