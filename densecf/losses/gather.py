@@ -43,6 +43,21 @@ def all_reduce_sum(values: Tensor) -> Tensor:
     return values
 
 
+def joint_mean(total: Tensor, count: Tensor) -> Tensor:
+    """The totals of all processes by their counts, with the gradient that averaging over processes makes right.
+
+    Args:
+        total: this process's differentiable sum, a scalar.
+        count: how many addends it has; the mean over none is 0.
+    """
+    processes = world_size()
+    if processes == 1:
+        return total / count.clamp(min=1)
+    loss = total * processes / all_reduce_sum(count).clamp(min=1)
+    # Same gradient, but the value of the whole batch instead of this process's part.
+    return loss + (all_reduce_sum(loss) / processes - loss.detach())
+
+
 def distributed_info_nce(
     queries: Tensor,
     keys: Tensor,
@@ -68,8 +83,7 @@ def distributed_info_nce(
     Raises:
         ValueError: as in `info_nce`.
     """
-    processes = world_size()
-    if processes == 1:
+    if world_size() == 1:
         return info_nce(
             queries,
             keys,
@@ -92,9 +106,7 @@ def distributed_info_nce(
         self_offset=dist.get_rank() * len(keys) if exclude_self else None,
         query_mask=query_mask,
     )
-    loss = total * processes / all_reduce_sum(count).clamp(min=1)
-    # Same gradient, but the value of the whole batch instead of this process's part.
-    return loss + (all_reduce_sum(loss) / processes - loss.detach())
+    return joint_mean(total, count)
 
 
 def distributed_chance_level(

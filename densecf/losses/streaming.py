@@ -13,7 +13,7 @@ from densecf.losses.matching import Match
 # Below this similarity bound exp() neither overflows nor underflows in float32, so no row maximum is needed.
 _SAFE_EXPONENT = 60.0
 # Shorter vectors have no direction: cosine 0 with everything, and no gradient.
-_SMALLEST_NORM = 1e-12
+SMALLEST_NORM = 1e-12
 
 
 class StreamedSum(torch.autograd.Function):
@@ -116,7 +116,7 @@ def _normalise(rows: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Unit rows and their inverse norms (N, 1); rows that are not valid or have no direction become 0."""
     norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     # NaN in a row that counts stays NaN: it must be seen, not hidden.
-    dropped = ~valid[:, None] | (norm <= _SMALLEST_NORM)
+    dropped = ~valid[:, None] | (norm <= SMALLEST_NORM)
     inverse = norm.reciprocal_().masked_fill_(dropped, 0.0)
     return (rows * inverse).masked_fill_(dropped, 0.0), inverse
 

@@ -52,3 +52,21 @@ def slow_contrast(embeddings, ids, *, pairing, temperature, query_mask=None, dir
                 query_mask=mask[query].reshape(-1),
             )
     return total / len(sides) / (2 if direction_reduction == "mean" else 1)
+
+
+def slow_nearby(embeddings, positions, takes_part, *, radius, temperature) -> Tensor:
+    batch, views, points, _ = embeddings.shape
+    rows = [(b, v, n) for b in range(batch) for v in range(views) for n in range(points) if takes_part[b, v, n]]
+    losses = []
+    for query in rows:
+        seen, positives = [], []
+        for key in rows:
+            if key == query:
+                continue
+            similarity = unit(embeddings[query]).dot(unit(embeddings[key])) / temperature
+            seen.append(similarity)
+            if key[0] == query[0] and (positions[query] - positions[key]).norm() < radius:
+                positives.append(similarity)
+        if positives:
+            losses.append(torch.stack(seen).logsumexp(0) - torch.stack(positives).mean())
+    return torch.stack(losses).mean() if losses else torch.zeros((), dtype=torch.float64)

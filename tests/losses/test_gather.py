@@ -18,6 +18,8 @@ from densecf.losses import (
     distributed_info_nce,
     gather_rows,
     info_nce,
+    nearby_chance_level,
+    nearby_contrast,
 )
 from densecf.losses.pairing import Pairing
 from tests.losses.test_info_nce import assert_exact, grad_of
@@ -67,6 +69,16 @@ def cases() -> dict[str, Case]:
     return found
 
 
+def nearby_case() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Views, positions, and who takes part: fewer in the second process."""
+    generator = torch.Generator().manual_seed(1)
+    views = torch.randn(4, 3, 5, 6, generator=generator, dtype=torch.float64)
+    positions = torch.rand(4, 3, 5, 2, generator=generator, dtype=torch.float64)
+    part = torch.ones(4, 3, 5, dtype=torch.bool)
+    part[2:, :, 1:3] = False
+    return views, positions, part
+
+
 def make_head() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4)).double()
@@ -91,6 +103,12 @@ def work(rank: int, folder: str) -> None:
     result["gather"] = (gathered.detach(), grad_of(rows))
     count = torch.tensor(rank + 3)
     result["sum"] = (all_reduce_sum(count), count)
+    head, (views, positions, part) = DistributedDataParallel(make_head()), nearby_case()
+    own = slice(rank * 2, rank * 2 + 2)
+    loss = nearby_contrast(head(views[own]), positions[own], part[own], radius=0.3, temperature=0.2)
+    loss.backward()
+    chance = nearby_chance_level(positions[own], part[own], radius=0.3)
+    result["nearby"] = (loss.detach(), gradients(head.module), chance)
     half = torch.randn(6, 4, generator=torch.Generator().manual_seed(rank)).bfloat16().requires_grad_()
     ids = torch.arange(6) % 2
     loss = distributed_info_nce(half, half, ids, ids, temperature=0.2, exclude_self=True)
@@ -120,6 +138,17 @@ def test_two_processes_equal_one(results, name):
         assert_exact(rank_gradients, gradients(head))
         torch.testing.assert_close(rank_chance, case.chance_level())
     assert any(gradient.abs().max() > 1e-3 for gradient in gradients(head)) == ("nobody" not in name)
+
+
+def test_two_processes_equal_one_with_near_positives(results):
+    head, (views, positions, part) = make_head(), nearby_case()
+    loss = nearby_contrast(head(views), positions, part, radius=0.3, temperature=0.2)
+    loss.backward()
+    for rank in range(PROCESSES):
+        rank_loss, rank_gradients, rank_chance = results[rank]["nearby"]
+        assert_exact(rank_loss, loss.detach())
+        assert_exact(rank_gradients, gradients(head))
+        torch.testing.assert_close(rank_chance, nearby_chance_level(positions, part, radius=0.3))
 
 
 def test_numbers_of_valid_queries_differ_between_processes():
