@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -64,7 +63,8 @@ def stop_with_parent() -> None:
     """Ends this process as soon as the one that started it closes our standard input, however it died."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 4096):  # not sys.stdin: its lock would be held when this process ends by itself
+            pass
         os._exit(STOPPED)
 
     threading.Thread(target=wait, daemon=True).start()
