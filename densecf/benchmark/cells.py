@@ -74,13 +74,13 @@ class Inputs:
 
     Attributes:
         dataset: checksum of the prepared dataset.
-        counterfactuals: the checksum of each stored intervention of the source in use.
+        counterfactuals: by source, the checksum of each stored intervention.
         folds: checksum of the folds file.
     """
 
     dataset: str
     folds: str
-    counterfactuals: Mapping[str, str] = field(default_factory=dict)
+    counterfactuals: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def make_cells(matrix: Matrix, source: str) -> list[Cell]:
@@ -100,8 +100,8 @@ def make_cells(matrix: Matrix, source: str) -> list[Cell]:
         known = found.setdefault(key, cell)
         found[key] = replace(known, parts=tuple(dict.fromkeys((*known.parts, part))))
 
-    for seed in matrix.seeds:
-        for protocol in matrix.protocols:
+    for protocol in matrix.protocols:
+        for seed in matrix.seeds if protocol == "fair" else matrix.authors_seeds or matrix.seeds:
             for row in matrix.methods:
                 setting = setting_of(protocol, row)
                 if protocol == "fair" and matrix.views and row != NONE:
@@ -142,8 +142,8 @@ def make_cell(
             matrix.pretrain if not METHODS[method].image_level else _shared(matrix.pretrain),
             matrix.of_method.get(row, {}),
             authors_options(pretrain_presets(method), matrix.authors_without) if PROTOCOLS[protocol].presets else {},
-            setting.pretrain,
             pretrain_options(setting.views, parents, source),
+            setting.pretrain,
             {"seed": seed, "data": matrix.data},
         ]
         pretrain = from_dict(PretrainConfig, _merged(to_dict(pretrain_presets(method)[preset]), layers), title)
@@ -173,8 +173,11 @@ def stages_of(cell: Cell, inputs: Inputs, store: Path) -> list[Stage]:
     """
     stages, parent = [], NONE
     if cell.pretrain is not None:
-        asked = frozenset(cell.pretrain.intervene)
-        chosen = {name: sha for name, sha in inputs.counterfactuals.items() if intervened_parents(name) <= asked}
+        asked, stored = (
+            frozenset(cell.pretrain.intervene),
+            inputs.counterfactuals.get(cell.pretrain.counterfactuals, {}),
+        )
+        chosen = {name: sha for name, sha in stored.items() if intervened_parents(name) <= asked}
         parent = _digest(cell.pretrain, dataset=inputs.dataset, counterfactuals=chosen)
         stages.append(Stage("pretrain", store / "pretrain" / f"{cell.method}-{parent}"))
     fine = _digest(cell.finetune, dataset=inputs.dataset, folds=inputs.folds, parent=parent)

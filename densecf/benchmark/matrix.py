@@ -68,6 +68,8 @@ class Matrix:
     """Rows of Table 2."""
     seeds: Seeds = (0,)
     protocols: Annotated[tuple[Literal["fair", "authors"], ...], MinLen(1)] = ("fair",)
+    authors_seeds: tuple[NonNegative, ...] = ()
+    """Seeds under "authors"; without it: those of the matrix."""
     authors_without: tuple[str, ...] = ()
     """Options of the authors' settings that are left as they are, e.g. model.encoder_weights."""
     baseline: str = TITLES[NONE]

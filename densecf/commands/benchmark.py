@@ -110,11 +110,13 @@ def make_plan(options: BenchmarkOptions) -> Plan:
     else:
         out.mkdir(parents=True, exist_ok=True)
         make_or_load_folds(finetune, records).save(folds)
-    stored = data.counterfactuals.get(source, ())
     inputs = Inputs(
         data.checksum,
         sha256_of_file(folds),
-        {name: data.meta["files"][counterfactual_file(source, name)]["sha256"] for name in stored},
+        {
+            source: {name: data.meta["files"][counterfactual_file(source, name)]["sha256"] for name in names}
+            for source, names in data.counterfactuals.items()
+        },
     )
     stages = [stages_of(cell, inputs, options.store.resolve()) for cell in cells]
     return Plan(matrix, data, source, folds, cells, stages, out)
