@@ -1,0 +1,1 @@
+"""The report of a comparison: tables, figures, pictures, and one page with all of them."""
