@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import tyro
 from annotated_types import Ge, Gt, Interval
@@ -181,6 +181,15 @@ class PretrainConfig:
     """Steps whose gradients are added up before the weights change."""
     points: Annotated[int, Ge(2)] = 1000
     """Pixels sampled a view."""
+    sampling: Literal["common", "anywhere"] = "common"
+    """common: points of the image that all compared views show; anywhere: the same rows and columns of every view,
+    whatever it shows there (the authors' MVD-CL; it needs --match-radius)."""
+    match_radius: Fraction = 0.0
+    """For mvd-cl: pixels of one image nearer to each other than this share of its width are the same (the authors:
+    0.1); 0: only the same point."""
+    background_queries: bool = False
+    """For methods of the same class: pixels of the background are queries too (the authors' S-MVD-CL), not only
+    negatives of other classes."""
     temperature: Positive = 0.7
     """Similarities are divided by this; unusually high, and what the authors use."""
     direction_reduction: Literal["mean", "sum"] = "mean"
@@ -343,6 +352,14 @@ def to_dict(config: Any) -> dict[str, Any]:
     return plain(dataclasses.asdict(config))
 
 
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options as dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
 def from_dict(kind: type[Config], values: dict[str, Any], source: str) -> Config:
     """Builds a config and checks types, ranges and unknown names.
 
@@ -352,13 +369,24 @@ def from_dict(kind: type[Config], values: dict[str, Any], source: str) -> Config
     from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
     strict = with_config(ConfigDict(extra="forbid"))
-    for nested in (ModelConfig, DistillationConfig, OptimConfig, HardwareConfig, ViewParameters, HVAEConfig, kind):
+    for nested in _dataclasses_in(kind):
         strict(nested)
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
         raise ConfigError(f"{source}: {len(lines)} option(s) do not fit:\n" + "\n".join(lines)) from None
+
+
+def _dataclasses_in(kind: Any) -> set[type]:
+    """The dataclasses that a type is made of, itself included."""
+    found: set[type] = set()
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = get_type_hints(kind)
+        return {kind}.union(*(_dataclasses_in(hints[part.name]) for part in dataclasses.fields(kind)))
+    for part in get_args(kind):
+        found |= _dataclasses_in(part)
+    return found
 
 
 def load_yaml(kind: type[Config], path: Path) -> Config:

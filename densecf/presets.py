@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from densecf.config import (
     CounterfactualConfig,
@@ -124,11 +125,21 @@ DINO_PRESETS: dict[str, PretrainConfig] = {
 }
 
 
+# What the authors' code does to single methods, beside the "authors" preset of their kind. It means to drop background
+# queries everywhere; for all views at once it masks a loss that is a mean already.
+AUTHORS_OF_METHOD: dict[str, dict[str, Any]] = {
+    "mvd-cl": {"sampling": "anywhere", "match_radius": 0.1},
+    "ssdcl": {"background_queries": True},
+    "s-mvd-cl": {"background_queries": True},
+}
+
+
 def pretrain_presets(method: str) -> dict[str, PretrainConfig]:
     """The presets of a pretraining method's kind, each with the method itself."""
     row = METHODS[method]
     presets = DINO_PRESETS if row.objective == "distil" else SIMCLR_PRESETS if row.image_level else PIXEL_PRESETS
-    return {name: replace(preset, method=method) for name, preset in presets.items()}
+    of_method = {"authors": AUTHORS_OF_METHOD.get(method, {})}
+    return {name: replace(preset, method=method, **of_method.get(name, {})) for name, preset in presets.items()}
 
 
 FINETUNE_PRESETS: dict[str, FinetuneConfig] = {

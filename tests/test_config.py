@@ -5,6 +5,8 @@ import dataclasses
 import pytest
 import yaml
 
+from densecf.commands.defaults import default_options
+from densecf.commands.options import PretrainOptions
 from densecf.config import FinetuneConfig, PretrainConfig, from_dict, load_yaml, to_dict
 from densecf.errors import ConfigError
 from densecf.methods import METHODS
@@ -57,6 +59,29 @@ def test_the_authors_preset_departs_where_their_code_does():
     authors, ours = PIXEL_PRESETS["authors"], PIXEL_PRESETS["default"]
     assert (authors.direction_reduction, authors.views.solarize_anchor) == ("sum", False)
     assert (ours.direction_reduction, ours.views.solarize_anchor) == ("mean", True)
+
+
+def test_what_the_authors_code_does_to_single_methods():
+    departures = {}
+    for method, row in METHODS.items():
+        for name, preset in pretrain_presets(method).items():
+            assert preset.method == method
+            options = (preset.match_radius, preset.sampling, preset.background_queries)
+            if options != (0.0, "common", False):
+                departures[method, name] = options
+            assert preset.sampling == "common" or preset.match_radius > 0
+            assert not preset.match_radius or (row.same, row.pairing) == ("location", "multi")
+            assert not preset.background_queries or row.same == "class"
+    assert departures == {
+        ("mvd-cl", "authors"): (0.1, "anywhere", False),
+        ("ssdcl", "authors"): (0.0, "common", True),
+        ("s-mvd-cl", "authors"): (0.0, "common", True),
+    }
+
+
+def test_the_preset_of_no_method_is_that_of_the_usual_one():
+    options = default_options("pretrain", PretrainOptions, ["--preset", "authors"])
+    assert options.config == pretrain_presets(PretrainConfig().method)["authors"]
 
 
 def test_methods_are_what_their_names_say():

@@ -21,10 +21,10 @@ from densecf.config import (
 from densecf.data.layout import read_meta
 from densecf.errors import ConfigError
 from densecf.methods import METHODS
-from densecf.presets import COUNTERFACTUAL_PRESETS, FINETUNE_PRESETS, PIXEL_PRESETS, pretrain_presets
+from densecf.presets import COUNTERFACTUAL_PRESETS, FINETUNE_PRESETS, pretrain_presets
 
 _TRAININGS: dict[str, tuple[type, dict[str, Any], str]] = {  # config, presets, the runs' folder
-    "pretrain": (PretrainConfig, PIXEL_PRESETS, "pretrain"),
+    "pretrain": (PretrainConfig, pretrain_presets(PretrainConfig.method), "pretrain"),
     "finetune": (FinetuneConfig, FINETUNE_PRESETS, "finetune"),
     "counterfactuals train": (CounterfactualConfig, COUNTERFACTUAL_PRESETS, "counterfactuals"),
 }

@@ -51,9 +51,13 @@ def refuse_idle_options(config: PretrainConfig) -> None:
     """Raises ConfigError for options that were set, other than by a preset, and that the method would ignore."""
     row = METHODS[config.method]
     pixels = row.objective == "contrast" and not row.image_level
+    places = pixels and row.same == "location" and row.pairing == "multi"
     serves = {  # option: does the method hear it?
         "intervene": bool(row.counterfactuals) and config.counterfactuals != "none",
         "points": pixels,
+        "sampling": places,
+        "match_radius": places,
+        "background_queries": pixels and row.same == "class",
         "temperature": row.objective == "contrast",
         "global_weight": pixels,
         "global_temperature": pixels and config.global_weight > 0,
@@ -70,6 +74,11 @@ def refuse_idle_options(config: PretrainConfig) -> None:
     if idle:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
         raise ConfigError(f"{flags}: has no effect on {config.method} as it is asked for; leave it out")
+    if config.sampling == "anywhere" and not config.match_radius:
+        raise ConfigError(
+            "--sampling anywhere takes other points of the image in every view: say with --match-radius how near to "
+            "each other they are the same (the authors: 0.1), or leave it out"
+        )
 
 
 def resolved(config: PretrainConfig, data: PreparedDataset) -> PretrainConfig:

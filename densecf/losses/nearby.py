@@ -49,14 +49,13 @@ def nearby_contrast(
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
     positions, takes_part = positions.flatten(1, 2), takes_part.flatten(1, 2)
-    with torch.autocast(embeddings.device.type, enabled=False):
-        rows = embeddings.flatten(1, 2).to(torch.promote_types(embeddings.dtype, torch.float32))
-        counts = near_counts(positions, takes_part, radius).to(rows.dtype)
-        valid = counts > 0
-        spread = _logsumexp_sum(rows.flatten(0, 1), valid.flatten(), takes_part.flatten(), 1 / temperature)
-        share = valid / counts.clamp(min=1) / temperature
-        positive = _quadratic(_unit(rows, takes_part), share[..., None], positions, takes_part, radius)
-        return joint_mean(spread - positive, valid.sum())
+    rows = embeddings.flatten(1, 2).to(torch.promote_types(embeddings.dtype, torch.float32))
+    counts = near_counts(positions, takes_part, radius).to(rows.dtype)
+    valid = counts > 0
+    spread = _logsumexp_sum(rows.flatten(0, 1), valid.flatten(), takes_part.flatten(), 1 / temperature)
+    share = valid / counts.clamp(min=1) / temperature
+    positive = _quadratic(_unit(rows, takes_part), share[..., None], positions, takes_part, radius)
+    return joint_mean(spread - positive, valid.sum())
 
 
 def nearby_chance_level(positions: Tensor, takes_part: Tensor, *, radius: float) -> Tensor:
@@ -80,7 +79,8 @@ def near_sums(values: Tensor, positions: Tensor, takes_part: Tensor, radius: flo
             distance = torch.cdist(place[rows], place, compute_mode="donot_use_mm_for_euclid_dist")
             near = (distance < radius) & part[rows, None] & part
             near.scatter_(1, rows[:, None], False)
-            sums[image, rows] = near.to(values.dtype) @ values[image]
+            with torch.autocast(values.device.type, enabled=False):
+                sums[image, rows] = near.to(values.dtype) @ values[image]
     return sums
 
 

@@ -6,6 +6,7 @@ Every sample is a pure function of (seed, epoch, row): it does not depend on whi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -112,22 +113,54 @@ class ViewDataset(Dataset):
 class ContrastDataset(Dataset):
     """(epoch, row) -> what one step of the contrastive methods needs of a record.
 
-    Returns a dict: ``images`` (V, 1, H, W) and ``row``; for "multi" pairing ``points`` (V, N, 2), ``ids`` and ``query``
+    Gives a dict: ``images`` (V, 1, H, W) and ``row``; for "multi" pairing ``points`` (V, N, 2), ``ids`` and ``query``
     (V, N); for "dual" pairing the same with (P, 2, N, ...) in front, one pair of anchor and target for each
-    target view. Points lie in the field of view that the views of a pair (all views, for "multi") share. A
-    negative id marks a point that takes no part; ``query`` is False where a point is a key only.
+    target view. A negative id marks a point that takes no part; ``query`` is False where a point is a key only.
+
+    Args:
+        views: the views of a record.
+        method: what they are compared by.
+        num_points: N.
+        sampling: "common": sub-pixel points of the field of view that the views of a pair (all views, for "multi")
+            share; "anywhere": whole pixels, uniform with replacement, at the same rows and columns of every view. As
+            in the authors' code, such a point takes part even where a view shows nothing of the image.
+        positions: tell by nearness what is the same: beside the above, ``positions`` (V, N, 2), where on the image
+            each point lies, (row, column) as shares of its height and width. For "multi" pairing by location.
+            Where points are drawn anywhere, ids say nothing but who takes part.
+        background_queries: for methods of the same class: background pixels are queries too.
+
+    Raises:
+        ValueError: "anywhere" without positions, or positions for another method.
     """
 
-    def __init__(self, views: ViewDataset, method: Method, num_points: int):
+    def __init__(
+        self,
+        views: ViewDataset,
+        method: Method,
+        num_points: int,
+        *,
+        sampling: Literal["common", "anywhere"] = "common",
+        positions: bool = False,
+        background_queries: bool = False,
+    ):
+        if positions and (method.same, method.pairing) != ("location", "multi"):
+            raise ValueError(f"positions serve methods of all views at once and by location, not {method.summary!r}")
+        if sampling == "anywhere" and not positions:
+            raise ValueError("points drawn anywhere can be told the same by their positions only")
         self.views, self.method, self.num_points = views, method, num_points
+        self.sampling, self.positions, self.background_queries = sampling, positions, background_queries
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         epoch, row = key
-        sample = self.views[key]
+        sample, size = self.views[key], self.views.data.size
         generator = torch.Generator().manual_seed(view_seed(self.views.seed, epoch, row, self.views.num_views))
         groups = pair_views(sample["affines"], self.method.pairing)  # (G, v, 3, 3)
-        points, valid = sample_correspondences(groups, self.views.data.size, self.num_points, generator)
-        valid = valid[:, None].expand(points.shape[:-1])
+        if self.sampling == "common":
+            points, valid = sample_correspondences(groups, size, self.num_points, generator)
+            valid = valid[:, None].expand(points.shape[:-1])
+        else:
+            points = sample_pixels(size, self.num_points, generator).expand(*groups.shape[:2], -1, -1)
+            valid = torch.ones(points.shape[:-1], dtype=torch.bool)
         if self.method.same == "location":
             ids = (row * self.num_points + torch.arange(self.num_points)).expand(valid.shape)
             query = valid
@@ -135,11 +168,26 @@ class ContrastDataset(Dataset):
             masks = pair_views(sample["masks"], self.method.pairing)  # (G, v, H, W)
             labels = labels_at(masks.flatten(0, 1), points.flatten(0, 1)).view(valid.shape).long()
             valid = valid & (labels != IGNORE)
-            ids, query = labels, valid & (labels != BACKGROUND)
+            ids, query = labels, valid if self.background_queries else valid & (labels != BACKGROUND)
         tensors = {"points": points.float(), "ids": torch.where(valid, ids, -1), "query": query}
+        if self.positions:
+            # Common points are one place in all views: the anchor's, so that they are equal to the last bit.
+            seen = slice(None) if self.sampling == "anywhere" else slice(1)
+            places = positions_of(points[:, seen], groups[:, seen]) / size
+            tensors["positions"] = places.expand_as(points).float()
         if self.method.pairing == "multi":
             tensors = {name: value[0] for name, value in tensors.items()}
         return {"images": sample["images"], "row": torch.tensor(row), **tensors}
+
+
+def sample_pixels(size: int, num_points: int, generator: torch.Generator) -> Tensor:
+    """Whole pixels (N, 2), (row, column), of a square view; uniform, with replacement."""
+    return torch.randint(size, (num_points, 2), generator=generator).double()
+
+
+def positions_of(points: Tensor, affines: Tensor) -> Tensor:
+    """Where points (..., N, 2) of views with affines (..., 3, 3) lie on the image: (row, column) in its pixels."""
+    return points @ affines[..., :2, :2].mT + affines[..., None, :2, 2]
 
 
 def pair_views(per_view: Tensor, pairing: str) -> Tensor:

@@ -1,13 +1,15 @@
-"""Is the embedding alive? Three numbers about a batch of embeddings, cheap enough to log at every step.
+"""Is the embedding alive? A few numbers about a batch of embeddings, cheap enough to log at every step.
 
-All take ``z`` of shape (N, D), L2-normalise its rows, and return a 0-dim tensor on its device, without
-gradient. No N x N matrix is held, and no shape depends on the data, so nothing waits for the device;
+All take ``z`` of shape (N, D) (``nearby_gap``: by image), L2-normalise its rows, and return a 0-dim tensor on its
+device, without gradient. No N x N matrix is held, and no shape depends on the data, so nothing waits for the device;
 ``effective_rank`` alone does, once, because PyTorch's eigenvalue solver checks its own success.
 """
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+
+from densecf.losses.nearby import near_counts, near_sums
 
 COLLAPSED_VARIANCE = 1e-8  # of unit vectors; float32 rounding of equal rows stays below 1e-12
 
@@ -81,6 +83,25 @@ def positive_negative_gap(z: Tensor, ids: Tensor) -> Tensor:
     positives = (counts * (counts - 1)).sum()
     negatives = (counts * (count - counts)).sum()
     return (same - own) / positives - (everything - same) / negatives
+
+
+@torch.no_grad()
+def nearby_gap(z: Tensor, positions: Tensor, takes_part: Tensor, radius: float) -> Tensor:
+    """Mean cosine of the pairs that are near minus that of all other pairs: `positive_negative_gap` without ids.
+
+    Args:
+        z: (B, V, N, D) embeddings.
+        positions, takes_part, radius: as in `densecf.losses.nearby.nearby_contrast`.
+
+    Returns:
+        The gap, in [-2, 2]; NaN when there is no pair of the one or the other kind.
+    """
+    positions, takes_part = positions.flatten(1, 2), takes_part.flatten(1, 2)
+    unit = _unit_rows(z.flatten(0, 2)).view(*takes_part.shape, -1) * takes_part[..., None]
+    same = (unit * near_sums(unit, positions, takes_part, radius)).sum()
+    others = unit.sum((0, 1)).square().sum() - unit.square().sum() - same
+    positives, count = near_counts(positions, takes_part, radius).sum(), takes_part.sum()
+    return same / positives - others / (count * (count - 1) - positives)
 
 
 def _unit_rows(z: Tensor) -> Tensor:

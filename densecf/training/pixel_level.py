@@ -14,13 +14,14 @@ from torch.nn import functional as F
 
 from densecf.config import PretrainConfig
 from densecf.data.prepared import PreparedDataset
+from densecf.losses.nearby import nearby_chance_level, nearby_contrast
 from densecf.losses.pairing import contrast, contrast_chance_level
 from densecf.models.heads import projection_head
 from densecf.models.unet import build_unet, normalise
 from densecf.models.weights import HEAD, WEIGHTS, load_into, network_facts, save_head, save_weights
 from densecf.training.loop import LOG_EVERY
 from densecf.training.module import PretrainingModule
-from densecf.training.monitors import effective_rank, feature_spread, positive_negative_gap
+from densecf.training.monitors import effective_rank, feature_spread, nearby_gap, positive_negative_gap
 from densecf.views.geometry import IGNORE
 from densecf.views.sampling import sample_at
 
@@ -67,7 +68,33 @@ class Contrast(_PixelLevel):
         pyramid = encode_views(self.unet, images)
         features = self.unet.decoder(pyramid)
         embeddings = self.head(features_at_points(features, batch["points"], views=images.shape[1]))
-        loss = contrast(
+        loss = self._pixel_loss(embeddings, batch)
+        terms = {}
+        if self.config.global_weight:
+            terms = {"pixel_loss": loss.detach(), "global_loss": self._global_loss(pyramid[-1], batch["row"])}
+            loss = loss + self.config.global_weight * terms["global_loss"]
+        if batch_idx % LOG_EVERY == 0:
+            with torch.no_grad():
+                rows = embeddings.detach().flatten(0, -2).float()
+                self.report(
+                    batch_idx,
+                    loss.detach(),
+                    {
+                        **{name: term.detach() for name, term in terms.items()},
+                        "chance": self._chance_level(batch),
+                        "spread": feature_spread(rows),
+                        "effective_rank": effective_rank(rows),
+                        "gap": self._gap(embeddings, batch),
+                        "valid_points": (batch["ids"] >= 0).float().mean(),
+                    },
+                )
+        return loss
+
+    def _pixel_loss(self, embeddings: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        if radius := self.config.match_radius:
+            part, temperature = batch["ids"] >= 0, self.config.temperature
+            return nearby_contrast(embeddings, batch["positions"], part, radius=radius, temperature=temperature)
+        return contrast(
             embeddings,
             batch["ids"],
             pairing=self.method.pairing,
@@ -75,31 +102,21 @@ class Contrast(_PixelLevel):
             query_mask=batch["query"],
             direction_reduction=self.config.direction_reduction,
         )
-        terms = {}
-        if self.config.global_weight:
-            terms = {"pixel_loss": loss.detach(), "global_loss": self._global_loss(pyramid[-1], batch["row"])}
-            loss = loss + self.config.global_weight * terms["global_loss"]
-        if batch_idx % LOG_EVERY == 0:
-            with torch.no_grad():
-                rows, ids = embeddings.detach().flatten(0, -2).float(), batch["ids"].flatten()
-                self.report(
-                    batch_idx,
-                    loss.detach(),
-                    {
-                        **{name: term.detach() for name, term in terms.items()},
-                        "chance": contrast_chance_level(
-                            batch["ids"],
-                            pairing=self.method.pairing,
-                            query_mask=batch["query"],
-                            direction_reduction=self.config.direction_reduction,
-                        ),
-                        "spread": feature_spread(rows),
-                        "effective_rank": effective_rank(rows),
-                        "gap": positive_negative_gap(rows, ids),
-                        "valid_points": (ids >= 0).float().mean(),
-                    },
-                )
-        return loss
+
+    def _chance_level(self, batch: dict[str, Tensor]) -> Tensor:
+        if radius := self.config.match_radius:
+            return nearby_chance_level(batch["positions"], batch["ids"] >= 0, radius=radius)
+        return contrast_chance_level(
+            batch["ids"],
+            pairing=self.method.pairing,
+            query_mask=batch["query"],
+            direction_reduction=self.config.direction_reduction,
+        )
+
+    def _gap(self, embeddings: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        if radius := self.config.match_radius:
+            return nearby_gap(embeddings, batch["positions"], batch["ids"] >= 0, radius)
+        return positive_negative_gap(embeddings.flatten(0, -2), batch["ids"].flatten())
 
     def _global_loss(self, coarsest: Tensor, rows: Tensor) -> Tensor:
         """All views of a record against those of the others: coarsest maps (B * V, C, h, w), row numbers (B,)."""

@@ -142,7 +142,14 @@ def make_samples(
     )
     if method.objective == "segment":
         return Samples(views, views.num_views, views.num_views * data.size**2, "pixels")
-    pixels = ContrastDataset(views, method, config.points)
+    pixels = ContrastDataset(
+        views,
+        method,
+        config.points,
+        sampling=config.sampling,
+        positions=config.match_radius > 0,
+        background_queries=config.background_queries,
+    )
     return Samples(pixels, views.num_views, views.num_views * config.points, "pixels")
 
 

@@ -14,6 +14,7 @@ from densecf.training.datasets import (
     choose_counterfactuals,
     pair_views,
 )
+from densecf.views.geometry import apply
 from densecf.views.parameters import ViewParameters
 
 POINTS = 40
@@ -24,13 +25,13 @@ def data(phantom) -> PreparedDataset:
     return PreparedDataset.open(phantom)
 
 
-def contrast_data(data, method: str, seed: int = 0, **parameters) -> ContrastDataset:
+def contrast_data(data, method: str, seed: int = 0, options: dict | None = None, **parameters) -> ContrastDataset:
     row = METHODS[method]
     stored = choose_counterfactuals(data, "auto", row)
     views = ViewDataset(
         data, ViewParameters(**parameters), counterfactuals=stored, augmentations=1 if stored[1] else 2, seed=seed
     )
-    return ContrastDataset(views, row, POINTS)
+    return ContrastDataset(views, row, POINTS, **(options or {}))
 
 
 def test_counterfactual_methods_see_the_real_image_and_each_counterfactual(data):
@@ -91,6 +92,60 @@ def test_points_of_all_views_are_one_place(data):
     points = torch.cat([sample["points"].double(), torch.ones(4, POINTS, 1, dtype=torch.float64)], dim=-1)
     source = torch.einsum("vij,vnj->vni", affines, points)[..., :2]
     torch.testing.assert_close(source, source[:1].expand_as(source), rtol=0, atol=1e-4)
+
+
+def test_positions_of_common_points_are_equal_in_all_views(data):
+    plain, placed = (contrast_data(data, "mvd-cl", options={"positions": p}) for p in (False, True))
+    sample, affines = placed[0, 4], placed.views[0, 4]["affines"]
+    assert set(sample) == {*plain[0, 4], "positions"}
+    assert all(torch.equal(value, sample[name]) for name, value in plain[0, 4].items())
+    positions = sample["positions"]
+    assert positions.shape == (4, POINTS, 2)
+    assert (positions == positions[:1]).all()
+    assert ((positions >= 0) & (positions < 1)).all()
+    np.testing.assert_allclose(
+        positions[2].numpy() * data.size, apply(affines[2], sample["points"][2].numpy()), rtol=0, atol=1e-4
+    )
+
+
+def test_points_anywhere_are_the_same_whole_pixels_of_every_view(data):
+    dataset = contrast_data(data, "mvd-cl", options={"positions": True, "sampling": "anywhere"}, rotation=30.0)
+    samples = [dataset[0, row] for row in range(12)]
+    for row, sample in enumerate(samples):
+        points, affines = sample["points"], dataset.views[0, row]["affines"]
+        assert (points == points[:1]).all()
+        assert (points == points.round()).all()
+        assert (sample["ids"] >= 0).all()
+        for view in range(4):
+            expected = apply(affines[view], points[view].numpy()) / data.size
+            np.testing.assert_allclose(sample["positions"][view].numpy(), expected, rtol=0, atol=1e-6)
+    points = torch.cat([sample["points"][0] for sample in samples])
+    assert (points.amin(0) == 0).all()
+    assert (points.amax(0) == data.size - 1).all()
+    assert (points.mean(0) - (data.size - 1) / 2).abs().max() < 4 * data.size / 12**0.5 / len(points) ** 0.5
+    # As in the authors' code, rotated-in corners take part.
+    positions = torch.cat([sample["positions"] for sample in samples])
+    assert ((positions < 0) | (positions > 1)).any()
+    again = contrast_data(data, "mvd-cl", options={"positions": True, "sampling": "anywhere"}, rotation=30.0)[0, 3]
+    assert all(torch.equal(samples[3][name], again[name]) for name in again)
+
+
+@pytest.mark.parametrize("method", ["s-mvd-cl", "s-dvd-cl"])
+def test_background_queries_are_the_only_difference(data, method):
+    without, with_them = (contrast_data(data, method, options={"background_queries": b})[0, 4] for b in (False, True))
+    background = without["ids"] == BACKGROUND
+    assert background.any()
+    assert torch.equal(with_them["query"], without["query"] | background)
+    assert all(torch.equal(without[name], with_them[name]) for name in without if name != "query")
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("mvd-cl", {"sampling": "anywhere"}), ("dvd-cl", {"positions": True}), ("s-mvd-cl", {"positions": True})],
+)
+def test_what_has_no_meaning_is_refused(data, method, options):
+    with pytest.raises(ValueError, match="positions"):
+        contrast_data(data, method, options=options)
 
 
 def test_views_are_paired_with_the_anchor():

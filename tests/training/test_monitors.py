@@ -1,9 +1,10 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from densecf.training.monitors import effective_rank, feature_spread, positive_negative_gap
+from densecf.training.monitors import effective_rank, feature_spread, nearby_gap, positive_negative_gap
 
 
 def gaussians(n: int, d: int, seed: int = 0) -> torch.Tensor:
@@ -118,3 +119,21 @@ def test_fake_tensors_prove_that_no_value_is_read():
         z, ids = torch.empty(100, 8), torch.empty(100, dtype=torch.int64)
         for value in (feature_spread(z), effective_rank(z, max_rows=50), positive_negative_gap(z, ids)):
             assert value.shape == ()
+
+
+def test_gap_of_near_pairs_against_the_double_loop():
+    z, positions = gaussians(24, 5).view(2, 3, 4, 5), torch.rand(2, 3, 4, 2, generator=torch.Generator().manual_seed(0))
+    part = torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(1)) < 0.8
+    rows = [index for index in np.ndindex(2, 3, 4) if part[index]]
+    near: list[float] = []
+    far: list[float] = []
+    for one in rows:
+        for other in rows:
+            if one != other:
+                cosine = float(torch.cosine_similarity(z[one], z[other], dim=0))
+                together = one[0] == other[0] and (positions[one] - positions[other]).norm() < 0.4
+                (near if together else far).append(cosine)
+    expected = sum(near) / len(near) - sum(far) / len(far)
+    assert nearby_gap(z, positions, part, 0.4).item() == pytest.approx(expected, abs=1e-6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert nearby_gap(z, positions, part, 0.4).item() == pytest.approx(expected, abs=1e-6)

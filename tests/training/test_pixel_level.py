@@ -1,5 +1,7 @@
 """The pretraining step against slow, plain ways to the same numbers."""
 
+import math
+
 import pytest
 import torch
 from torch.utils.data import default_collate
@@ -12,6 +14,7 @@ from densecf.models.unet import dense_features
 from densecf.training.datasets import ContrastDataset, ViewDataset, choose_counterfactuals
 from densecf.training.pixel_level import Contrast, encode_views, features_at_points
 from densecf.views.sampling import sample_at
+from tests.losses.oracle import slow_nearby
 
 MODEL = ModelConfig(encoder="resnet18", decoder_channels=(16, 16, 8, 8, 8), projection_hidden=16, projection_dim=8)
 
@@ -25,7 +28,14 @@ def step(data, method: str, **options) -> tuple[Contrast, dict]:
     config = PretrainConfig(method=method, points=12, temperature=0.3, model=MODEL, **options)
     stored = choose_counterfactuals(data, "auto", METHODS[method])
     views = ViewDataset(data, config.views, counterfactuals=stored)
-    dataset = ContrastDataset(views, METHODS[method], config.points)
+    dataset = ContrastDataset(
+        views,
+        METHODS[method],
+        config.points,
+        sampling=config.sampling,
+        positions=config.match_radius > 0,
+        background_queries=config.background_queries,
+    )
     torch.manual_seed(0)
     module = Contrast(config, data, 10, None).eval()
     return module, default_collate([dataset[0, row] for row in (1, 6)])
@@ -68,6 +78,36 @@ def test_the_loss_of_a_dual_method_is_the_mean_over_directions_and_targets(data)
             parts.append(info_nce(anchor, other, ids[0], ids[1], temperature=0.3, query_mask=query[0]))
             parts.append(info_nce(other, anchor, ids[1], ids[0], temperature=0.3, query_mask=query[1]))
     torch.testing.assert_close(loss, torch.stack(parts).mean())
+
+
+@pytest.mark.parametrize("sampling", ["common", "anywhere"])
+def test_a_match_radius_makes_near_points_positives(data, sampling, monkeypatch):
+    module, batch = step(data, "mvd-cl", match_radius=0.2, sampling=sampling)
+    facts = {}
+    monkeypatch.setattr(module, "report", lambda step, loss, found: facts.update(found))
+    with torch.no_grad():
+        loss = module.training_step(batch, batch_idx=0)
+        rows = module.head(features_of(module, batch)).double()
+    options = {"radius": 0.2, "temperature": 0.3}
+    expected = slow_nearby(rows, batch["positions"].double(), batch["ids"] >= 0, **options)
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
+    assert facts["chance"].item() == pytest.approx(math.log(2 * 4 * 12 - 1))
+    assert facts["gap"].isfinite()
+    assert facts["valid_points"] == 1
+
+
+def test_background_queries_are_heard(data):
+    losses = []
+    for asked in (False, True):
+        module, batch = step(data, "s-mvd-cl", background_queries=asked)
+        with torch.no_grad():
+            losses.append(module.training_step(batch, batch_idx=1))
+            rows = module.head(features_of(module, batch)).flatten(0, 2)
+        ids = batch["ids"].flatten()
+        mask = None if asked else ids > 0
+        expected = info_nce(rows, rows, ids, ids, temperature=0.3, exclude_self=True, query_mask=mask)
+        torch.testing.assert_close(losses[-1], expected)
+    assert losses[0] != losses[1]
 
 
 def test_every_trained_weight_gets_a_gradient(data):
