@@ -224,6 +224,9 @@ class FinetuneConfig:
     """A prepared dataset, phantom, or auto: the one the pretraining run used."""
     where: str = ""
     """Records to fine-tune on, e.g. source=montgomery; without it: the manual split."""
+    external: str = ""
+    """Further records with masks that every fold's network is tested on, e.g. scanner=B,split=test; none of their
+    patients may have been pretrained or fine-tuned on."""
     folds: Annotated[int, Ge(2)] = 5
     """Parts that the patients are dealt into; each is held out once."""
     folds_file: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from densecf.benchmark.worker import is_done
 from densecf.evaluation.segmentation import summarise
 from densecf.evaluation.selection import best_epoch_summary
 from densecf.files import read_json
+from densecf.training.finetune import CASES, EXTERNAL, read_cases
 from densecf.training.logs import read_metrics
-
-KIND = {"case": str, "patient_id": str}
+from densecf.training.watching import CURVES
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class CellResult:
         training: the lines of the pretraining's ``metrics.jsonl``; empty without pretraining.
         embeddings: what ``densecf evaluate`` measured; None where there is nothing to measure.
         seconds: what each stage took, the last stretch of it when it was interrupted.
+        external: as ``cases``, of the ``--external`` records, each once a fold; empty without any.
     """
 
     cell: Cell
@@ -41,6 +42,7 @@ class CellResult:
     training: pd.DataFrame
     embeddings: dict[str, Any] | None
     seconds: dict[str, float]
+    external: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,15 @@ class RowResult:
         return summarise(self.cases) if epoch == "last" else best_epoch_summary(self.curves)
 
 
+def on_external(rows: Sequence[RowResult]) -> list[RowResult]:
+    """The same lines measured on their external cases, for the same tables; those without any are left out."""
+    return [
+        replace(row, cells=tuple(replace(result, cases=result.external) for result in row.cells))
+        for row in rows
+        if not any(result.external.empty for result in row.cells)
+    ]
+
+
 def read_results(cells: Sequence[Cell], stages: Sequence[Sequence[Stage]]) -> list[CellResult]:
     """The cells that are done, in order; the others are left out."""
     found = []
@@ -124,11 +135,12 @@ def _read_cell(cell: Cell, folders: Mapping[str, Path]) -> CellResult:
     return CellResult(
         cell,
         dict(folders),
-        pd.read_csv(fine / "cases.csv", dtype=KIND),
-        pd.read_csv(fine / "curves.csv"),
+        read_cases(fine / CASES),
+        pd.read_csv(fine / CURVES),
         pd.DataFrame(read_metrics(pretrained / runs.METRICS)) if pretrained else pd.DataFrame(),
         read_json(measured / "embeddings.json", "evaluation") if measured else None,
         {name: float(runs.read_provenance(folder).get("seconds", 0)) for name, folder in folders.items()},
+        read_cases(fine / EXTERNAL) if (fine / EXTERNAL).is_file() else pd.DataFrame(),
     )
 
 

@@ -12,8 +12,10 @@ from densecf import runs
 from densecf.commands.datasets import choose_rows, open_dataset, with_masks
 from densecf.commands.options import FinetuneOptions
 from densecf.config import PHANTOM, FinetuneConfig, to_dict
+from densecf.data.prepared import PreparedDataset
+from densecf.data.problems import listing
 from densecf.data.splits import Folds, check_no_leak, make_folds
-from densecf.errors import ConfigError
+from densecf.errors import ConfigError, LeakError
 from densecf.files import sha256_of_file
 from densecf.presets import FINETUNE_PRESETS
 
@@ -39,6 +41,7 @@ def run_finetune(options: FinetuneOptions) -> Path:
     records = data.records.iloc[with_masks(data, choose_rows(data, where=config.where, split="manual"))]
     if weights is not None:
         refuse_leak(weights, records)
+    external = external_rows(config, data, records, weights)
     started_from = {
         "dataset_checksum": data.checksum,
         "pretrained_sha256": sha256_of_file(weights) if weights else "",
@@ -65,7 +68,17 @@ def run_finetune(options: FinetuneOptions) -> Path:
             return out
         start = f"from {weights.parent}" if weights else "from random weights"
         print(f"Fine-tuning {start} on {len(records)} masks of {data.path}, {folds.num_folds} folds")
-        finetune(config, data, records, folds, out, pretrained=weights, resume=options.run.resume, progress=progress)
+        finetune(
+            config,
+            data,
+            records,
+            folds,
+            out,
+            pretrained=weights,
+            external=external,
+            resume=options.run.resume,
+            progress=progress,
+        )
         runs.finish_run(out, "finetune", latest=not options.run.keep_latest, seconds=round(time.monotonic() - started))
     print((out / "summary.md").read_text(encoding="utf-8"))
     print(f"Run: {out}")
@@ -115,6 +128,29 @@ def refuse_leak(weights: Path, records: pd.DataFrame) -> None:
         )
     patients = pd.read_csv(seen, dtype=str, keep_default_na=False)["patient_id"]
     check_no_leak(set(patients), set(records["patient_id"]))
+
+
+def external_rows(
+    config: FinetuneConfig, data: PreparedDataset, records: pd.DataFrame, weights: Path | None
+) -> list[int]:
+    """The rows of ``--external``; none without it.
+
+    Raises:
+        LeakError: a patient among them was fine-tuned or pretrained on.
+    """
+    if not config.external:
+        return []
+    rows = with_masks(data, choose_rows(data, where=config.external, split=""))
+    chosen = data.records.iloc[rows]
+    shared = sorted(set(chosen["patient_id"]) & set(records["patient_id"]))
+    if shared:
+        raise LeakError(
+            f"--external {config.external}: {len(shared):,} patients are in the folds too: {listing(shared, 5)}; "
+            "choose other records, with --external or with --where"
+        )
+    if weights is not None:
+        refuse_leak(weights, chosen)
+    return rows
 
 
 def make_or_load_folds(config: FinetuneConfig, records: pd.DataFrame) -> Folds:

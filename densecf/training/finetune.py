@@ -11,6 +11,7 @@ way (--test-every) is written beside them.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,14 @@ from densecf.training.logs import report
 from densecf.training.loop import CHECKPOINT, LOG_EVERY, check_finite, fit, world_size
 from densecf.training.optim import TrainingModule
 from densecf.training.sampler import StepPlan
-from densecf.training.watching import CURVES, FoldWatcher
+from densecf.training.watching import CURVES, FoldWatcher, read_rows, write_rows
 from densecf.views.geometry import IGNORE
 from densecf.visualization.overlays import save_overlays
 
 CASES = "cases.csv"
 SUMMARY = "summary.json"
 PREDICTIONS = "predictions.npy"
+EXTERNAL, EXTERNAL_SUMMARY = "external_cases.csv", "external_summary.json"
 
 
 def finetune(
@@ -55,6 +57,7 @@ def finetune(
     out: Path,
     *,
     pretrained: Path | None,
+    external: Sequence[int] = (),
     resume: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -65,31 +68,49 @@ def finetune(
         folds: who is held out when.
         out: the folder to write into.
         pretrained: run folder or weights file to start from; None for random weights.
+        external: further rows, tested by the network of every fold.
         resume: finished folds are kept, the interrupted one continues from its checkpoint.
 
     Returns:
         The summary (see `densecf.evaluation.segmentation.summarise`).
     """
-    tables, curves = [], []
+    tables: list[pd.DataFrame] = []
+    others: list[pd.DataFrame] = []
+    curves: list[dict[str, Any]] = []
     for number in range(folds.num_folds):
         folder = out / "folds" / str(number)
         if not (resume and (folder / CASES).is_file() and (folder / CURVES).is_file()):
             folder.mkdir(parents=True, exist_ok=True)
             run_fold(
-                config, data, records, folds, number, folder, pretrained=pretrained, resume=resume, progress=progress
+                config,
+                data,
+                records,
+                folds,
+                number,
+                folder,
+                pretrained=pretrained,
+                external=external,
+                resume=resume,
+                progress=progress,
             )
-        tables.append(pd.read_csv(folder / CASES, dtype={"case": str, "patient_id": str}))
-        curves.append(pd.read_csv(folder / CURVES, float_precision="round_trip"))
+        tables.append(read_cases(folder / CASES))
+        others += [read_cases(folder / EXTERNAL)] if len(external) else []
+        curves += read_rows(folder / CURVES)
     cases = pd.concat(tables, ignore_index=True)
     summary = summarise(cases)
     with atomic_path(out / CASES) as temporary:
         cases.to_csv(temporary, index=False)
-    with atomic_path(out / CURVES) as temporary:
-        pd.concat(curves, ignore_index=True).to_csv(temporary, index=False)
+    write_rows(out / CURVES, curves)
     write_json_atomic(out / SUMMARY, summary)
-    write_text_atomic(
-        out / "summary.md", summary_markdown(summary, f"Fine-tuned from {pretrained or 'random weights'}")
-    )
+    text = summary_markdown(summary, f"Fine-tuned from {pretrained or 'random weights'}")
+    if others:
+        everywhere = pd.concat(others, ignore_index=True)
+        with atomic_path(out / EXTERNAL) as temporary:
+            everywhere.to_csv(temporary, index=False)
+        write_json_atomic(out / EXTERNAL_SUMMARY, summarise(everywhere))
+        note = f"{len(external)} cases, each tested by the network of every fold."
+        text += "\n" + summary_markdown(summarise(everywhere), f"On {config.external}", note=note)
+    write_text_atomic(out / "summary.md", text)
     save_overlays(out / "overlays.png", cases, _CaseLoader(data, records, folds, out))
     return summary
 
@@ -103,6 +124,7 @@ def run_fold(
     out: Path,
     *,
     pretrained: Path | None,
+    external: Sequence[int],
     resume: bool,
     progress: bool,
 ) -> None:
@@ -148,6 +170,10 @@ def run_fold(
     with atomic_path(out / PREDICTIONS) as temporary:
         np.save(temporary, predictions)
     save_weights(unet, out / WEIGHTS, network_facts("finetune", network, data))
+    if len(external):
+        rows = np.asarray(external)
+        with atomic_path(out / EXTERNAL) as temporary:
+            measure(data, rows, predict(data, rows, unet), number).to_csv(temporary, index=False)
     cases = measure(data, test, predictions, number)
     watcher.write(cases, config.epochs)
     with atomic_path(out / CASES) as temporary:
@@ -233,7 +259,11 @@ def read_summary(run: Path) -> dict[str, Any]:
     return json.loads((run / SUMMARY).read_text(encoding="utf-8"))
 
 
+def read_cases(path: Path) -> pd.DataFrame:
+    """A ``cases.csv``; names that look like numbers stay names."""
+    return pd.read_csv(path, dtype={"case": str, "patient_id": str})
+
+
 def compare_runs(run: Path, baseline: Path) -> list:
     """Paired differences, run minus baseline, over the cases of two fine-tuning runs."""
-    kind = {"case": str, "patient_id": str}
-    return compare_cases(pd.read_csv(run / CASES, dtype=kind), pd.read_csv(baseline / CASES, dtype=kind))
+    return compare_cases(read_cases(run / CASES), read_cases(baseline / CASES))

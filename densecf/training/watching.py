@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 
+from densecf.evaluation.segmentation import CASE_METRICS
 from densecf.evaluation.selection import CURVE_COLUMNS, curve_rows
 from densecf.files import atomic_path
 
@@ -58,13 +60,22 @@ class FoldWatcher(Callback):
     def write(self, cases: pd.DataFrame, epoch: int) -> None:
         """Adds what was measured after an epoch."""
         self.rows += curve_rows(cases, epoch)
-        with atomic_path(self.path) as temporary:
-            pd.DataFrame(self.rows, columns=list(CURVE_COLUMNS)).to_csv(temporary, index=False)
+        write_rows(self.path, self.rows)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a ``curves.csv``, every digit kept; none where there is no file."""
+    """The rows of a ``curves.csv``, every digit kept, which pandas does not promise; none where there is no file."""
     if not path.is_file():
         return []
-    rows = pd.read_csv(path, float_precision="round_trip").to_dict("records")
-    return [{str(name): value for name, value in row.items()} for row in rows]
+    with open(path, encoding="utf-8", newline="") as file:
+        return [
+            {"fold": int(row["fold"]), "epoch": int(row["epoch"]), "subset": row["subset"]}
+            | {metric: float(row[metric]) if row[metric] else None for metric in CASE_METRICS}
+            for row in csv.DictReader(file)
+        ]
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes a ``curves.csv``, whole or not at all."""
+    with atomic_path(path) as temporary:
+        pd.DataFrame(rows, columns=list(CURVE_COLUMNS)).to_csv(temporary, index=False)
