@@ -1,17 +1,20 @@
-"""Markdown tables: summaries in the layout of the paper's Table 2, and paired differences between two runs."""
+"""Summaries in the layout of the paper's Table 2, and paired differences between two runs, as tables and Markdown."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from densecf.evaluation.comparison import PairedDifference
+from densecf.evaluation.tabular import Column as Head
+from densecf.evaluation.tabular import Number, Table, number, to_markdown, with_best_in_bold
 
 Summary = Mapping[str, Any]  # as returned by densecf.evaluation.segmentation.summarise
 
 
 @dataclass(frozen=True)
 class Column:
+    """A measure of a summary and how it is printed."""
+
     key: str
     heading: str
     unit: str
@@ -54,16 +57,42 @@ def summaries_markdown(summaries: Mapping[str, Summary], title: str, *, note: st
     Raises:
         ValueError: there is no summary.
     """
+    return to_markdown(summaries_table(summaries, title, note=note))
+
+
+def summaries_table(summaries: Mapping[str, Summary], title: str, *, name: str = "summaries", note: str = "") -> Table:
+    """`summaries_markdown` before it is printed; ``name`` is that of the table's files."""
     if not summaries:
         raise ValueError("expected at least one summary")
-    shown = [c for c in COLUMNS if c.key not in OPTIONAL or any(_mean(s, c) is not None for s in summaries.values())]
-    best = {column.key: _best(summaries, column) for column in shown}
-    headings = [f"{c.heading} ({c.unit}) {'↑' if c.higher_is_better else '↓'}" for c in shown]
-    rows = [
-        [_plain(name), *(_cell(summary, column, best[column.key]) for column in shown), _missed(summary)]
-        for name, summary in summaries.items()
-    ]
-    return _document(title, ["Pretraining", *headings, "Missed"], rows, [note, LEGEND])
+    shown = shown_columns(list(summaries.values()))
+    columns = (Head("Pretraining"), *map(head, shown), Head("Missed", digits=0))
+    rows = tuple(
+        (row, *(summary_cell(summary, column.key) for column in shown), missed_cell(summary))
+        for row, summary in summaries.items()
+    )
+    return with_best_in_bold(Table(name, title, columns, rows, tuple(filter(None, (note, LEGEND)))))
+
+
+def shown_columns(summaries: Sequence[Summary]) -> list[Column]:
+    """`COLUMNS`, the optional ones where any run knows them."""
+    return [c for c in COLUMNS if c.key not in OPTIONAL or any(summary_cell(s, c.key) for s in summaries)]
+
+
+def head(column: Column, heading: str | None = None, group: str = "") -> Head:
+    """How a measure is printed; under a heading of its own where it stands in a group."""
+    return Head(
+        column.heading if heading is None else heading, group, column.unit, column.digits, column.higher_is_better
+    )
+
+
+def summary_cell(summary: Summary, key: str) -> Number | None:
+    """Mean ± std of one measure; None where the summary has no such case (null, NaN or absent)."""
+    found = summary.get(key) or {}
+    return number(found.get("mean"), found.get("std"))
+
+
+def missed_cell(summary: Summary) -> Number | None:
+    return Number(summary["n_missed"]["total"]) if summary.get("n_missed") else None
 
 
 def comparison_markdown(
@@ -75,58 +104,32 @@ def comparison_markdown(
     for d in differences:
         metric = d.metric.upper().replace("_MM", "") + (f"_{d.subset.upper()}" if d.subset else "")
         unit = units.get(d.metric, "")
-        interval = f"{d.low:+.2f} to {d.high:+.2f}"
         rows.append(
-            [
+            (
                 f"{metric} ({unit})" if unit else metric,
-                f"{d.mean:+.2f}",
-                f"**{interval}**" if d.significant else interval,
+                Number(d.mean),
+                Number(None, low=d.low, high=d.high, bold=d.significant),
                 f"{d.better} / {d.worse}",
-                "< 0.001" if d.p_value < 0.001 else f"{d.p_value:.3f}",
+                Number(d.p_value),
                 f"{d.num_cases} / {d.num_patients}",
-            ]
+            )
         )
-    headings = ["Metric", "Difference", "95 % interval", "Better / worse", "Wilcoxon p", "Cases / patients"]
+    columns = (
+        Head("Metric"),
+        Head("Difference", signed=True),
+        Head("95 % interval", signed=True),
+        Head("Better / worse"),
+        Head("Wilcoxon p", digits=3, smallest=0.001),
+        Head("Cases / patients"),
+    )
     left_out = sum(d.num_undefined for d in differences)
-    notes = [
+    notes = (
         f"Difference: {_plain(name_a)} minus {_plain(name_b)}, mean over the same cases; DSC in percentage points. "
         "Interval: bootstrap over patients, bold where it leaves out zero. Better / worse: cases.",
         f"{left_out} undefined pairs were left out." if left_out else "",
-    ]
-    return _document(title, headings, rows, notes)
-
-
-def _document(title: str, headings: list[str], rows: list[list[str]], notes: Sequence[str]) -> str:
-    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return "\n\n".join([f"# {title}", table, *(note for note in notes if note)]) + "\n"
-
-
-def _mean(summary: Summary, column: Column) -> float | None:
-    """The mean as printed, or None where the summary has no such case (null, NaN or absent)."""
-    value = (summary.get(column.key) or {}).get("mean")
-    return None if value is None or math.isnan(value) else round(value, column.digits)
-
-
-def _best(summaries: Mapping[str, Summary], column: Column) -> float | None:
-    means = [mean for mean in (_mean(summary, column) for summary in summaries.values()) if mean is not None]
-    if len(summaries) < 2 or not means:
-        return None
-    return max(means) if column.higher_is_better else min(means)
-
-
-def _cell(summary: Summary, column: Column, best: float | None) -> str:
-    mean = _mean(summary, column)
-    if mean is None:
-        return "n/a"
-    text = f"{mean:.{column.digits}f} ± {summary[column.key]['std']:.{column.digits}f}"
-    return f"**{text}**" if mean == best else text
-
-
-def _missed(summary: Summary) -> str:
-    return str(summary["n_missed"]["total"]) if summary.get("n_missed") else "n/a"
+    )
+    return to_markdown(Table("comparison", title, columns, tuple(rows), notes))
 
 
 def _plain(text: str) -> str:
-    """Text that cannot break out of its table cell."""
-    return " ".join(text.split()).replace("|", "\\|")
+    return " ".join(text.split())
