@@ -111,7 +111,7 @@ def finetune(
         note = f"{len(external)} cases, each tested by the network of every fold."
         text += "\n" + summary_markdown(summarise(everywhere), f"On {config.external}", note=note)
     write_text_atomic(out / "summary.md", text)
-    save_overlays(out / "overlays.png", cases, _CaseLoader(data, records, folds, out))
+    save_overlays(out / "overlays.png", cases, CaseLoader(data, records, folds, out))
     return summary
 
 
@@ -238,8 +238,15 @@ class Segmenter(TrainingModule):
         return loss
 
 
-class _CaseLoader:
-    """Case name -> image, truth and prediction, for the pictures."""
+class CaseLoader:
+    """Case name -> image, truth and prediction of a finished fine-tuning, for the pictures.
+
+    Args:
+        data: prepared dataset.
+        records: the rows of ``data.records`` that were tested on.
+        folds: who was held out when.
+        out: the run folder.
+    """
 
     def __init__(self, data: PreparedDataset, records: pd.DataFrame, folds: Folds, out: Path):
         self.data, self.out = data, out
