@@ -37,7 +37,8 @@ class Cell:
 
     Attributes:
         row: the name in tables, such as "S-MVD-CL".
-        method: what is pretrained; "none" for random weights.
+        method: what is pretrained; "none" for random weights. Without counterfactuals ``pretrain`` may name another
+            method that then is the same.
         views: view code.
         protocol: "fair" or "authors".
         seed: of pretraining and fine-tuning.
@@ -96,7 +97,7 @@ def make_cells(matrix: Matrix, source: str) -> list[Cell]:
     found: dict[tuple, Cell] = {}
 
     def add(part: str, cell: Cell) -> None:
-        key = (cell.method, cell.views, cell.protocol, cell.seed, repr(cell.pretrain), repr(cell.finetune))
+        key = (cell.row, cell.method, cell.views, cell.protocol, cell.seed, repr(cell.pretrain), repr(cell.finetune))
         known = found.setdefault(key, cell)
         found[key] = replace(known, parts=tuple(dict.fromkeys((*known.parts, part))))
 
@@ -146,7 +147,10 @@ def make_cell(
             setting.pretrain,
             {"seed": seed, "data": matrix.data},
         ]
-        pretrain = from_dict(PretrainConfig, _merged(to_dict(pretrain_presets(method)[preset]), layers), title)
+        options = _merged(to_dict(pretrain_presets(method)[preset]), layers)
+        if options["counterfactuals"] == "none":
+            options["method"] = _without_counterfactuals(method)
+        pretrain = from_dict(PretrainConfig, options, title)
     looks = LOOKS.get(protocol, matrix.looks)
     options = _merged(
         to_dict(FINETUNE_PRESETS[preset]),
@@ -171,7 +175,7 @@ def stages_of(cell: Cell, inputs: Inputs, store: Path) -> list[Stage]:
         inputs: what its results depend on besides options.
         store: folder of all cells.
     """
-    stages, parent = [], NONE
+    stages, parent, name = [], NONE, cell.pretrain.method if cell.pretrain else NONE
     if cell.pretrain is not None:
         asked, stored = (
             frozenset(cell.pretrain.intervene),
@@ -179,12 +183,12 @@ def stages_of(cell: Cell, inputs: Inputs, store: Path) -> list[Stage]:
         )
         chosen = {name: sha for name, sha in stored.items() if intervened_parents(name) <= asked}
         parent = _digest(cell.pretrain, dataset=inputs.dataset, counterfactuals=chosen)
-        stages.append(Stage("pretrain", store / "pretrain" / f"{cell.method}-{parent}"))
+        stages.append(Stage("pretrain", store / "pretrain" / f"{name}-{parent}"))
     fine = _digest(cell.finetune, dataset=inputs.dataset, folds=inputs.folds, parent=parent)
-    stages.append(Stage("finetune", store / "finetune" / f"{cell.method}-{fine}"))
+    stages.append(Stage("finetune", store / "finetune" / f"{name}-{fine}"))
     if cell.pretrain is not None and not METHODS[cell.method].image_level:
         measured = _digest(None, dataset=inputs.dataset, parent=parent)
-        stages.append(Stage("evaluate", store / "evaluate" / f"{cell.method}-{measured}"))
+        stages.append(Stage("evaluate", store / "evaluate" / f"{name}-{measured}"))
     return stages
 
 
@@ -204,6 +208,13 @@ def authors_options(presets: Mapping[str, Any], without: tuple[str, ...]) -> dic
 
 def _usable(code: str, method: str) -> str:
     return code if uses_counterfactuals(method) else without_counterfactuals(code)
+
+
+def _without_counterfactuals(method: str) -> str:
+    """The method that this one is without counterfactuals, e.g. VADeR for DVD-CL, so that it is trained once."""
+    plain = replace(METHODS[method], counterfactuals="")
+    same = [name for name, row in METHODS.items() if replace(row, summary=plain.summary) == plain]
+    return same[0] if same else method
 
 
 def _shared(options: Mapping[str, Any]) -> dict[str, Any]:
