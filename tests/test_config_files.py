@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from densecf import cli
+from densecf.benchmark.cells import make_cells
+from densecf.benchmark.matrix import read_matrix
+from densecf.commands.pretrain import refuse_idle_options
 from densecf.config import CounterfactualConfig, HVAEConfig
 from densecf.data import select
 from densecf.data.readers import read_records
@@ -16,7 +19,8 @@ from tests.conftest import ROOT
 from tests.data.published import embed
 
 FOLDER = ROOT / "configs"
-FILES = sorted(FOLDER.glob("*/*.yaml"))
+FILES = sorted(path for path in FOLDER.glob("*/*.yaml") if path.parent.name != "benchmark")
+COMPARISONS = sorted(FOLDER.glob("benchmark/*.yaml"))
 COMMANDS = {"counterfactuals": "counterfactuals train", "pretrain": "pretrain", "finetune": "finetune"}
 SOURCE = re.compile(r"\[?(P|P-code|R|R-code|ours)\b.*: \S|(P|R), section")
 
@@ -36,6 +40,24 @@ def test_a_config_file_is_valid_and_says_where_its_values_are_from(path):
         value = re.match(r"\s*\w+: *([^#\s].*?)?(\s+# .*)?$", line)
         if value and value[1]:
             assert SOURCE.search(value[2] or ""), f"{path}:{number}: {line!r} does not say where the value is from"
+
+
+@pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.name)
+def test_every_cell_of_a_comparison_has_options_that_fit(path):
+    matrix = read_matrix(path)
+    cells = make_cells(matrix, "hvae")
+    assert {cell.seed for cell in cells} >= set(matrix.seeds)
+    for cell in cells:
+        if cell.pretrain is not None:
+            refuse_idle_options(cell.pretrain)
+
+
+def test_the_small_comparison_is_a_part_of_the_full_one():
+    small, full = (
+        {(cell.title, repr(cell.pretrain), repr(cell.finetune)) for cell in make_cells(read_matrix(path), "hvae")}
+        for path in (FOLDER / "benchmark/phantom.yaml", FOLDER / "benchmark/phantom-full.yaml")
+    )
+    assert small < full
 
 
 def test_there_are_files_for_what_the_papers_train():

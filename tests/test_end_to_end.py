@@ -140,29 +140,6 @@ def test_a_fine_tuning_run_is_complete(workshop):
 
 
 @pytest.mark.slow
-def test_the_last_epoch_is_used_and_the_test_fold_decides_nothing(workshop, phantom, run_densecf, tmp_path):
-    """The same weights come out when the held-out masks are spoilt."""
-    import shutil
-
-    spoilt = tmp_path / "spoilt"
-    shutil.copytree(phantom, spoilt)
-    folds = json.loads((workshop / "runs/finetune/baseline/folds.json").read_text())
-    records = pd.read_csv(spoilt / "records.csv", dtype=str)
-    held_out = [entry["image"] for entry in folds["images"] if entry["fold"] == 0]
-    masks = np.load(spoilt / "masks.npy", mmap_mode="r+")
-    for row in records.index[records["image"].isin(held_out)]:
-        masks[row] = 1 + (masks[row] == 1)
-    masks.flush()
-    run_densecf(
-        tmp_path,
-        *finetune_arguments(spoilt, "--from", "none", "--folds-file", workshop / "runs/finetune/baseline/folds.json"),
-    )
-    first = load_file(workshop / "runs/finetune/baseline/folds/0/weights.safetensors")
-    second = load_file(tmp_path / "runs/finetune/baseline/folds/0/weights.safetensors")
-    assert all(torch.equal(first[key], second[key]) for key in first)
-
-
-@pytest.mark.slow
 def test_evaluate_and_compare(workshop, run_densecf):
     run_densecf(workshop, "evaluate", "--images", 20)
     found = json.loads((workshop / "runs/evaluate/s-mvd-cl/embeddings.json").read_text())
