@@ -47,7 +47,7 @@ TABLE_1: Mapping[str, Mapping[str, Published]] = MappingProxyType(
         "S-MVD-CL": {"separation": Published(12.16), "purity": Published(0.9705)},
     }
 )
-"""The embeddings before fine-tuning. Their "d/σ" comes from code that divides by the variance, not by σ."""
+"""The embeddings before fine-tuning. Their "d/sigma" comes from code that divides by the variance."""
 
 LINEAR_PROBE = MappingProxyType(
     {
