@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from densecf.config import (
@@ -140,6 +141,32 @@ def pretrain_presets(method: str) -> dict[str, PretrainConfig]:
     presets = DINO_PRESETS if row.objective == "distil" else SIMCLR_PRESETS if row.image_level else PIXEL_PRESETS
     of_method = {"authors": AUTHORS_OF_METHOD.get(method, {})}
     return {name: replace(preset, method=method, **of_method.get(name, {})) for name, preset in presets.items()}
+
+
+def idle_options(config: PretrainConfig) -> list[str]:
+    """Options that were set, other than by a preset, and that the method would ignore; groups by their name."""
+    row = METHODS[config.method]
+    pixels = row.objective == "contrast" and not row.image_level
+    places = pixels and row.same == "location" and row.pairing == "multi"
+    serves = {  # option: does the method hear it?
+        "intervene": bool(row.counterfactuals) and config.counterfactuals != "none",
+        "points": pixels,
+        "sampling": places,
+        "match_radius": places,
+        "background_queries": pixels and row.same == "class",
+        "temperature": row.objective == "contrast",
+        "global_weight": pixels,
+        "global_temperature": pixels and config.global_weight > 0,
+        "patch_size": row.image_level,
+        "distillation": row.objective == "distil",
+        "model.decoder_channels": not row.image_level,
+    }
+    presets = pretrain_presets(config.method).values()
+    return [
+        option
+        for option, heard in serves.items()
+        if not heard and attrgetter(option)(config) not in [attrgetter(option)(preset) for preset in presets]
+    ]
 
 
 FINETUNE_PRESETS: dict[str, FinetuneConfig] = {

@@ -13,14 +13,16 @@ from densecf.benchmark.matrix import Matrix
 from densecf.benchmark.protocols import NONE, PROTOCOLS, TITLES, Setting, setting_of, uses_counterfactuals
 from densecf.benchmark.views_code import pretrain_options, without_counterfactuals
 from densecf.config import PHANTOM, FinetuneConfig, PretrainConfig, flat, from_dict, to_dict
+from densecf.errors import ConfigError
 from densecf.methods import METHODS
-from densecf.presets import FINETUNE_PRESETS, pretrain_presets
+from densecf.presets import FINETUNE_PRESETS, idle_options, pretrain_presets
 from densecf.training.domains import intervened_parents
 
 FORMAT = 1
 """Part of every digest; to be raised when the same options come to mean something else."""
 LOOKS = {"authors": 10}  # they evaluate ten times
-_WITHOUT_EFFECT = (
+_NETWORK = ("encoder", "decoder_channels", "encoder_weights")
+_WITHOUT_EFFECT = (  # on results; of files their checksums count, and not where they are
     "hardware.workers",
     "checkpoint_minutes",
     "monitor_every",
@@ -77,11 +79,13 @@ class Inputs:
         dataset: checksum of the prepared dataset.
         counterfactuals: by source, the checksum of each stored intervention.
         folds: checksum of the folds file.
+        weights: by file, the checksum of weights that a pretraining starts from.
     """
 
     dataset: str
     folds: str
     counterfactuals: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
 
 
 def make_cells(matrix: Matrix, source: str) -> list[Cell]:
@@ -134,37 +138,85 @@ def make_cell(
     setting: Setting,
     finetune: Mapping[str, Any] | None = None,
 ) -> Cell:
-    """One cell with all its options."""
-    method, preset = setting.method or row, matrix.preset or ("embedded" if matrix.data == PHANTOM else "default")
-    pretrain = None
-    if method != NONE:
-        parents = {"S": matrix.scanner, "D": matrix.disease}
-        layers = [
-            matrix.pretrain if not METHODS[method].image_level else _shared(matrix.pretrain),
-            matrix.of_method.get(row, {}),
-            authors_options(pretrain_presets(method), matrix.authors_without) if PROTOCOLS[protocol].presets else {},
-            pretrain_options(setting.views, parents, source),
-            setting.pretrain,
-            {"seed": seed, "data": matrix.data},
-        ]
-        options = _merged(to_dict(pretrain_presets(method)[preset]), layers)
+    """One cell with all its options.
+
+    Args:
+        matrix, source: as for `make_cells`.
+        title: name of the row.
+        row: what the matrix calls it: "none", or a method.
+        protocol, seed: of the cell.
+        setting: how the protocol, the ablation or the variant runs it.
+        finetune: further options of its fine-tuning.
+
+    Raises:
+        ConfigError: naming the row, and the options that do not fit.
+    """
+    method = setting.method or row
+    try:
+        pretrain = None if method == NONE else _pretrain_config(matrix, source, row, method, protocol, seed, setting)
+        fine = _finetune_config(matrix, pretrain, protocol, seed, finetune or {})
+    except ConfigError as error:
+        raise ConfigError(f"{title}: {error}") from None
+    return Cell(title, method, setting.views, protocol, seed, pretrain, fine)
+
+
+def _pretrain_config(
+    matrix: Matrix, source: str, row: str, method: str, protocol: str, seed: int, setting: Setting
+) -> PretrainConfig:
+    parents = {"S": matrix.scanner, "D": matrix.disease}
+    presets, authors = pretrain_presets(method), bool(PROTOCOLS[protocol].presets)
+    own = [
+        matrix.of_method.get(row, {}),
+        authors_options(presets, matrix.authors_without) if authors else {},
+        pretrain_options(setting.views, parents, source),
+        setting.pretrain,
+        {"seed": seed, "data": matrix.data},
+    ]
+
+    def build(shared: Mapping[str, Any]) -> PretrainConfig:
+        options = _merged(to_dict(presets[_preset(matrix)]), [shared, *own])
         if options["counterfactuals"] == "none":
             options["method"] = _without_counterfactuals(method)
-        pretrain = from_dict(PretrainConfig, options, title)
-    looks = LOOKS.get(protocol, matrix.looks)
+        return from_dict(PretrainConfig, options, "pretrain")
+
+    shared = _for_images(matrix.pretrain) if METHODS[method].image_level else matrix.pretrain
+    # What all rows are given, some do not hear: a supervised training samples no points.
+    return build(_less(shared, idle_options(build(shared))))
+
+
+def _finetune_config(
+    matrix: Matrix, pretrain: PretrainConfig | None, protocol: str, seed: int, further: Mapping[str, Any]
+) -> FinetuneConfig:
+    model = matrix.pretrain.get("model")  # the row without pretraining has the network of the others
+    network = {name: model[name] for name in _NETWORK if name in model} if isinstance(model, Mapping) else {}
+    brought: dict[str, Any] = {}
+    if pretrain is not None:
+        whole = METHODS[pretrain.method].image_level
+        brought = {"encoder": pretrain.model.encoder}
+        brought |= {} if whole else {"decoder_channels": list(pretrain.model.decoder_channels)}
     options = _merged(
-        to_dict(FINETUNE_PRESETS[preset]),
+        to_dict(FINETUNE_PRESETS[_preset(matrix)]),
         [
+            {"model": {**network, **brought}},
             matrix.finetune,
             authors_options(FINETUNE_PRESETS, matrix.authors_without) if PROTOCOLS[protocol].presets else {},
-            finetune or {},
+            further,
             {"seed": seed, "data": matrix.data, "pretrained": NONE},
         ],
     )
-    options["test_every"] = max(1, round(int(options["epochs"]) / looks))
-    return Cell(
-        title, method, setting.views, protocol, seed, pretrain, from_dict(FinetuneConfig, options, f"{title}: finetune")
-    )
+    config = from_dict(FinetuneConfig, options, "finetune")
+    asked = to_dict(config.model)
+    other = [f"model.{name}" for name in brought if asked[name] != brought[name]]
+    if other:
+        raise ConfigError(
+            f"finetune: {', '.join(other)}: a pretrained network is not the one asked for here; say it "
+            "under pretrain, and it is that of all rows"
+        )
+    return replace(config, test_every=max(1, round(config.epochs / LOOKS.get(protocol, matrix.looks))))
+
+
+def _preset(matrix: Matrix) -> str:
+    return matrix.preset or ("embedded" if matrix.data == PHANTOM else "default")
 
 
 def stages_of(cell: Cell, inputs: Inputs, store: Path) -> list[Stage]:
@@ -177,12 +229,11 @@ def stages_of(cell: Cell, inputs: Inputs, store: Path) -> list[Stage]:
     """
     stages, parent, name = [], NONE, cell.pretrain.method if cell.pretrain else NONE
     if cell.pretrain is not None:
-        asked, stored = (
-            frozenset(cell.pretrain.intervene),
-            inputs.counterfactuals.get(cell.pretrain.counterfactuals, {}),
-        )
+        asked = frozenset(cell.pretrain.intervene)
+        stored = inputs.counterfactuals.get(cell.pretrain.counterfactuals, {})
         chosen = {name: sha for name, sha in stored.items() if intervened_parents(name) <= asked}
-        parent = _digest(cell.pretrain, dataset=inputs.dataset, counterfactuals=chosen)
+        start = {"init_from": inputs.weights[cell.pretrain.init_from]} if cell.pretrain.init_from else {}
+        parent = _digest(cell.pretrain, dataset=inputs.dataset, counterfactuals=chosen, **start)
         stages.append(Stage("pretrain", store / "pretrain" / f"{name}-{parent}"))
     fine = _digest(cell.finetune, dataset=inputs.dataset, folds=inputs.folds, parent=parent)
     stages.append(Stage("finetune", store / "finetune" / f"{name}-{fine}"))
@@ -217,9 +268,22 @@ def _without_counterfactuals(method: str) -> str:
     return same[0] if same else method
 
 
-def _shared(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that image-level methods share with the pixel-level ones; lengths and networks are their own."""
-    return {name: value for name, value in options.items() if name in ("hardware", "checkpoint_minutes")}
+def _for_images(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that image-level methods share with the pixel-level ones: which records, which encoder, and what has
+    no effect on results. Lengths, rates and crops are their own."""
+    shared = {name: options[name] for name in ("where", "exclude", "hardware", "checkpoint_minutes") if name in options}
+    model = options.get("model")
+    network = {name: model[name] for name in _NETWORK if name in model} if isinstance(model, Mapping) else {}
+    return {**shared, "model": network} if network else shared
+
+
+def _less(options: Mapping[str, Any], names: Sequence[str], room: str = "") -> dict[str, Any]:
+    """Options without those of these dotted names."""
+    return {
+        key: _less(value, names, f"{room}{key}.") if isinstance(value, Mapping) else value
+        for key, value in options.items()
+        if room + key not in names
+    }
 
 
 def _merged(base: dict[str, Any], layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from operator import attrgetter
 from pathlib import Path
 
 from densecf import runs
@@ -15,7 +14,7 @@ from densecf.config import PHANTOM, PretrainConfig
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import ConfigError
 from densecf.methods import METHODS
-from densecf.presets import pretrain_presets
+from densecf.presets import idle_options
 
 
 def run_pretrain(options: PretrainOptions) -> Path | None:
@@ -49,28 +48,7 @@ def run_pretrain(options: PretrainOptions) -> Path | None:
 
 def refuse_idle_options(config: PretrainConfig) -> None:
     """Raises ConfigError for options that were set, other than by a preset, and that the method would ignore."""
-    row = METHODS[config.method]
-    pixels = row.objective == "contrast" and not row.image_level
-    places = pixels and row.same == "location" and row.pairing == "multi"
-    serves = {  # option: does the method hear it?
-        "intervene": bool(row.counterfactuals) and config.counterfactuals != "none",
-        "points": pixels,
-        "sampling": places,
-        "match_radius": places,
-        "background_queries": pixels and row.same == "class",
-        "temperature": row.objective == "contrast",
-        "global_weight": pixels,
-        "global_temperature": pixels and config.global_weight > 0,
-        "patch_size": row.image_level,
-        "distillation": row.objective == "distil",
-        "model.decoder_channels": not row.image_level,
-    }
-    presets = pretrain_presets(config.method).values()
-    idle = [
-        option
-        for option, heard in serves.items()
-        if not heard and attrgetter(option)(config) not in [attrgetter(option)(preset) for preset in presets]
-    ]
+    idle = idle_options(config)
     if idle:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
         raise ConfigError(f"{flags}: has no effect on {config.method} as it is asked for; leave it out")
