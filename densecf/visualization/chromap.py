@@ -103,24 +103,17 @@ def make_chromaps(
         DataError: no entry, or one whose arrays do not fit.
         ConfigError: unknown mode, or alpha outside [0, 1].
     """
-    if not entries:
-        raise DataError("a CHRO-map needs at least one image")
     if mode not in MODES:
         raise ConfigError(f"unknown colour mode {mode!r}; choose from {', '.join(MODES)}")
     if not 0 <= alpha <= 1:
         raise ConfigError(f"alpha must lie in [0, 1], got {alpha}")
-    for entry in entries:
-        entry.check()
-    if len({entry.features.shape[0] for entry in entries}) > 1:
-        raise DataError("all images of a CHRO-map need embeddings of the same network")
-
-    pixels = [_valid_pixels(entry) for entry in entries]
+    _check(entries)
     if space is None:
-        space = ColourSpace.fit(balanced_sample(pixels, num_fit, seed), num_fit=num_fit, seed=seed, origin=origin)
+        space = fit_space(entries, num_fit=num_fit, seed=seed, origin=origin)
     maps = ChroMaps(space, mode, alpha, [entry.title for entry in entries], [], [], [], [], [])
-    for entry, features in zip(entries, pixels, strict=True):
+    for entry in entries:
         grid = np.full((*entry.features.shape[1:], 2), np.nan, np.float32)
-        grid[_validity(entry)] = space.place(features)
+        grid[_validity(entry)] = space.place(_valid_pixels(entry))
         disc, coloured = to_image_grid(grid, entry.image.shape, entry.affine)
         colours = disc_colours(disc, mode)
         colours[~coloured] = 0
@@ -133,6 +126,20 @@ def make_chromaps(
         maps.overlays.append(overlay)
         maps.discs.append(grid)
     return maps
+
+
+def fit_space(entries: Sequence[MapEntry], *, num_fit: int = 4000, seed: int = 0, origin: str = "") -> ColourSpace:
+    """A colour space of `num_fit` valid pixels in all, the same number from each entry.
+
+    Which pixels these are follows from the seed and the valid pixels alone: the landmarks of two networks that see
+    the same images are the same pixels in the same order.
+
+    Raises:
+        DataError: no entry, or one whose arrays do not fit.
+    """
+    _check(entries)
+    sample = balanced_sample([_valid_pixels(entry) for entry in entries], num_fit, seed)
+    return ColourSpace.fit(sample, num_fit=num_fit, seed=seed, origin=origin)
 
 
 def balanced_sample(pixels: Sequence[np.ndarray], count: int, seed: int) -> np.ndarray:
@@ -204,6 +211,15 @@ def save_overlays(maps: ChroMaps, path: Path | str) -> list[Path]:
             Image.fromarray(overlay).save(temporary)
         written.append(target)
     return written
+
+
+def _check(entries: Sequence[MapEntry]) -> None:
+    if not entries:
+        raise DataError("a CHRO-map needs at least one image")
+    for entry in entries:
+        entry.check()
+    if len({entry.features.shape[0] for entry in entries}) > 1:
+        raise DataError("all images of a CHRO-map need embeddings of the same network")
 
 
 def _validity(entry: MapEntry) -> np.ndarray:

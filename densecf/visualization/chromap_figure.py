@@ -65,8 +65,8 @@ def chromap_figure(maps: ChroMaps, *, heading: str = "") -> Figure:
         label.text(0, 0.38, _shortened(name, int(pair / 0.085)), fontsize=10, color=INK, va="center")
         for picture, offset in ((image, 0.0), (overlay, panel * aspect + gap)):
             shown = axes(left + offset, upper + title, panel * aspect, panel)
-            shown.imshow(_at_most(picture, int(2 * panel * DOTS_PER_INCH)), interpolation="lanczos")
-    _draw_wheel(axes(width - wheel - 0.12, (top + title), wheel, wheel), maps)
+            shown.imshow(at_most(picture, int(2 * panel * DOTS_PER_INCH)), interpolation="lanczos")
+    draw_wheel(axes(width - wheel - 0.12, (top + title), wheel, wheel), maps)
     note = axes(width - wheel - 0.12, top + title + wheel, wheel, 0.7)
     ends = "centre black, rim bright" if maps.mode == "value" else "centre white, rim pure"
     lines = ["similar colour: similar embedding", "hue: angle", f"{maps.mode}: radius ({ends})"]
@@ -74,7 +74,7 @@ def chromap_figure(maps: ChroMaps, *, heading: str = "") -> Figure:
     return figure
 
 
-def _draw_wheel(axes: Axes, maps: ChroMaps, size: int = 512) -> None:
+def draw_wheel(axes: Axes, maps: ChroMaps, size: int = 512) -> None:
     """The colour of every place in the disc, and where the fitted pixels lie."""
     line = (np.arange(size) + 0.5) / size * 2 - 1
     disc = np.stack(np.meshgrid(line, -line), axis=-1)
@@ -88,7 +88,7 @@ def _draw_wheel(axes: Axes, maps: ChroMaps, size: int = 512) -> None:
     axes.set_ylim(-1.03, 1.03)
 
 
-def _at_most(picture: np.ndarray, side: int) -> np.ndarray:
+def at_most(picture: np.ndarray, side: int) -> np.ndarray:
     """Shrink a picture whose longer side exceeds `side` pixels: the page cannot show more, and drawing it is slow."""
     scale = side / max(picture.shape[:2])
     if scale >= 1:

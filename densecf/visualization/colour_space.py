@@ -8,7 +8,7 @@ and pictures made with it at different times can be compared colour by colour.
 import json
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -142,6 +142,20 @@ class ColourSpace:
         weights = same_island / np.maximum(squared, 1e-12)
         weights /= weights.sum(axis=1, keepdims=True)
         return np.einsum("nk,nkd->nd", weights, places, dtype=np.float32)
+
+    def turned(self, turn: np.ndarray) -> "ColourSpace":
+        """This space with its disc rotated or reflected: other hues, the same distances between places.
+
+        Args:
+            turn: (2, 2) orthogonal matrix, such as `densecf.visualization.alignment.closest_turn` finds.
+
+        Raises:
+            ValueError: the matrix would deform the disc.
+        """
+        turn = np.asarray(turn, np.float64)
+        if turn.shape != (2, 2) or not np.allclose(turn @ turn.T, np.eye(2), atol=1e-6):
+            raise ValueError(f"a disc is turned by an orthogonal (2, 2) matrix, got {turn.tolist()}")
+        return replace(self, discs=(self.discs @ turn).astype(np.float32))
 
     def save(self, path: Path | str) -> None:
         """Write one safetensors file whose header holds the settings; an existing file is replaced in one step."""

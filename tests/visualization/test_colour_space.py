@@ -110,6 +110,18 @@ assert not heavy, heavy
     assert [item.name for item in path.parent.iterdir()] == ["space.safetensors"]
 
 
+@pytest.mark.parametrize("mirror", [1, -1])
+def test_a_turned_space_places_turned_and_can_be_saved(space, tmp_path, mirror):
+    features, _ = blobs(seed=2, count=100)
+    turn = np.array([[0.6, 0.8], [-0.8, 0.6]]) @ np.diag([1, mirror])
+    turned = space.turned(turn)
+    np.testing.assert_allclose(turned.place(features), space.place(features) @ turn, atol=1e-5)
+    turned.save(tmp_path / "turned.safetensors")
+    np.testing.assert_array_equal(ColourSpace.load(tmp_path / "turned.safetensors").discs, turned.discs)
+    with pytest.raises(ValueError, match="orthogonal"):
+        space.turned(2 * turn)
+
+
 def test_collapsed_embeddings_warn_and_get_one_colour():
     features = np.full((50, 8), 0.3, np.float32)
     with pytest.warns(UserWarning, match="collapsed"):
