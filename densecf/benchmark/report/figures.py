@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from scipy.optimize import isotonic_regression
 
 from densecf.benchmark.protocols import TITLES
 from densecf.benchmark.results import RowResult
@@ -350,18 +351,9 @@ def _label_ends(axes: Axes, ends: Iterable[tuple[float, str, str]]) -> None:
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Ascending places, moved as little as a few sweeps find so that neighbours are at least ``gap`` apart.
-
-    Blocks of touching labels are centred on the mean of what their members wanted (pool adjacent violators).
-    """
-    blocks: list[list[float]] = []
-    for number, place in enumerate(places):
-        blocks.append([place - number * gap])  # apart by gap means: ascending once that is taken away
-        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
-            last = blocks.pop()
-            blocks[-1] += last
-    level = [float(np.mean(block)) for block in blocks for _ in block]
-    return [value + number * gap for number, value in enumerate(level)]
+    """Ascending places, moved as little as can be (least squares) until neighbours are at least ``gap`` apart."""
+    steps = gap * np.arange(len(places))  # apart by gap means: ascending once these are taken away
+    return list(isotonic_regression(np.asarray(places, dtype=float) - steps).x + steps)
 
 
 def _label_points(axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str], looks: Sequence[Style]) -> None:
