@@ -26,6 +26,9 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': "''",
+    # In braces: at the start of a row they would be taken for arguments of the row's end before.
+    "[": "{[}",
+    "*": "{*}",
     "±": r"$\pm$",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",

@@ -40,8 +40,8 @@ _OVERALL = tuple(column for column in _COMPARED if column.key in CASE_METRICS)
 """Of all cases."""
 _PAPER_NOTE = (
     "Paper: on PadChest at 224 px, 70 manual masks, each measure at its best epoch on the held-out fold; its SimCLR "
-    "contrasts with effusion counterfactuals, its VADeR does not rotate, its SSDCL neither rotates nor crops. Other "
-    "images than ours, so orders and differences can be compared, levels cannot."
+    "contrasts with effusion counterfactuals, its VADeR does not rotate, its SSDCL neither rotates nor crops. Its "
+    "masks are private: orders and differences can be compared with ours, levels cannot."
 )
 _INTERVAL_NOTE = (
     "In brackets: 95 % interval, bootstrap over patients, bold where it leaves out zero. It covers the choice of "
@@ -107,10 +107,11 @@ def embeddings_table(rows: Sequence[RowResult], protocol: str) -> Table | None:
             )
         )
     notes = (
-        f"Before fine-tuning{_over_seeds(held)}; ± population standard deviation over seeds. Purity: of k-means with one cluster a class; its floor is the "
-        "share of the largest class, which clusters that know nothing reach. d/sigma: distance between classes over "
-        "the spread within, as the paper writes it; d/sigma^2: as its code computes it, from which the printed "
-        "figures come. Linear probe: DSC of a linear classifier of pixels, on patients that it was not trained on.",
+        f"Before fine-tuning{_over_seeds(held)}; ± population standard deviation over seeds. Purity: of k-means with "
+        "one cluster a class; its floor is the share of the largest class, which clusters that know nothing reach. "
+        "d/sigma: distance between classes over the spread within, as the paper writes it; d/sigma^2: as its code "
+        "computes it, from which the printed figures come. Linear probe: DSC of a linear classifier of pixels, on "
+        "patients that it was not trained on.",
         _misprints("purity"),
     )
     return with_best_in_bold(
