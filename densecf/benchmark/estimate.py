@@ -58,8 +58,8 @@ def views_of(config: PretrainConfig) -> int:
     return 1 + 2 ** len(config.intervene) - 1  # each parent alone, and together
 
 
-def time_training(model: ModelConfig, image_level: bool, size: int) -> float:
-    """Seconds an image of a forward and backward pass of the network on this machine."""
+def time_training(model: ModelConfig, image_level: bool, size: int, threads: int) -> float:
+    """Seconds an image of a forward and backward pass of the network on this machine, with so many CPU threads."""
     import torch
 
     from densecf.config import HardwareConfig
@@ -76,7 +76,8 @@ def time_training(model: ModelConfig, image_level: bool, size: int) -> float:
     network.to(device)
     images = torch.rand(_BATCH, 1, size, size, device=device)
     half = resolve_precision(HardwareConfig()) != "32"
-    times = []
+    times, before = [], torch.get_num_threads()
+    torch.set_num_threads(threads)
     for _ in range(_REPEATS):
         started = time.perf_counter()
         with torch.autocast(device, torch.bfloat16, enabled=half):
@@ -85,6 +86,7 @@ def time_training(model: ModelConfig, image_level: bool, size: int) -> float:
         if device == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - started)
+    torch.set_num_threads(before)
     return min(times) / _BATCH
 
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from densecf.files import explained_os_errors
+
 POLL_SECONDS = 0.2
 _TAIL = 12
 
@@ -36,15 +38,24 @@ class Slot:
 
     environment: dict[str, str]
 
+    @property
+    def threads(self) -> int:
+        """Of the CPU, for a process in this slot."""
+        return int(self.environment["OMP_NUM_THREADS"])
+
 
 def make_slots(jobs: int | str) -> list[Slot]:
-    """One slot a GPU; on the CPU as many as asked for ("auto": one a core, at most two), the cores shared out."""
+    """One slot a GPU; on the CPU as many as asked for ("auto": one a core, at most two), the cores shared out.
+
+    Their number does not depend on what is left to do: sums over so many threads come out the same after a restart.
+    """
     import torch
 
     gpus = torch.cuda.device_count()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = int(jobs) if jobs != "auto" else gpus or min(2, cores)
-    threads = {"OMP_NUM_THREADS": str(max(1, cores // count))}
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    threads = {"OMP_NUM_THREADS": asked if asked.isdigit() and int(asked) else str(max(1, cores // count))}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     names = visible.split(",") if visible else [str(number) for number in range(gpus)]
     return [Slot({**threads, **({"CUDA_VISIBLE_DEVICES": names[n % gpus]} if gpus else {})}) for n in range(count)]
@@ -54,6 +65,7 @@ def run_jobs(
     jobs: Sequence[Job],
     slots: Sequence[Slot],
     finished: Callable[[Job, int], None] = lambda job, code: None,
+    watched: Callable[[Sequence[Job]], None] = lambda jobs: None,
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Runs all jobs, each in a free slot, in order; children die with this process.
@@ -62,6 +74,7 @@ def run_jobs(
         jobs: what to run; titles are unique.
         slots: where.
         finished: called with each job that ended and its exit code.
+        watched: called again and again with the jobs that run.
         environment: further variables of all jobs.
 
     Returns:
@@ -69,6 +82,7 @@ def run_jobs(
 
     Raises:
         KeyboardInterrupt: Ctrl-C; the children are stopped first.
+        DensecfError: a log cannot be written.
     """
     waiting, failed = list(jobs), {}
     running: dict[int, tuple[Job, subprocess.Popen]] = {}
@@ -90,6 +104,7 @@ def run_jobs(
                 if code:
                     failed[job.title] = f"exit code {code}\n" + last_lines(job.log)
                 finished(job, code)
+            watched([job for job, _ in running.values()])
             time.sleep(POLL_SECONDS)
     return failed
 
@@ -104,8 +119,10 @@ def last_lines(log: Path) -> str:
 
 
 def _start(job: Job, environment: Mapping[str, str]) -> subprocess.Popen:
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    with job.log.open("ab") as log:
+    with explained_os_errors(job.log):
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        log = job.log.open("ab")
+    with log:
         return subprocess.Popen(
             job.command,
             stdin=subprocess.PIPE,  # stays open as long as we live: see densecf.benchmark.worker.stop_with_parent

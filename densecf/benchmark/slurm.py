@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from densecf.errors import ConfigError
@@ -14,19 +14,33 @@ from densecf.files import write_text_atomic
 CELLS, REPORT = "cells.sbatch", "report.sbatch"
 
 
-def array_script(command: Sequence[str], numbers: Sequence[int], log_folder: Path, options: Sequence[str]) -> str:
+_OURS = ("array", "chdir", "dependency", "job-name", "output")
+
+
+def array_script(
+    command: Sequence[str],
+    numbers: Sequence[int],
+    log_folder: Path,
+    options: Sequence[str],
+    environment: Mapping[str, str],
+) -> str:
     """The batch script that runs cell number N as task N of an array.
 
     Args:
         command: how a cell is run, less its number.
         numbers: of the cells.
         log_folder: for what the jobs print.
-        options: further options of sbatch, "name=value".
+        options: further options of sbatch, "name=value" or "name".
+        environment: variables of the jobs.
+
+    Raises:
+        ConfigError: options that cannot be.
     """
     lines = [
         *_head("densecf-cells", log_folder / "slurm-%A-%a.out", options),
         f"#SBATCH --array={','.join(map(str, numbers))}",
         "",
+        *(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
         f'exec {shlex.join(command)} --only "$SLURM_ARRAY_TASK_ID"',
     ]
     return "\n".join(lines) + "\n"
@@ -61,11 +75,15 @@ def submit(out: Path, cells: str, report: str) -> tuple[str, str]:
 
 
 def _head(name: str, log: Path, options: Sequence[str]) -> list[str]:
-    wrong = [option for option in options if "=" not in option or option.startswith("-")]
+    wrong = [option for option in options if option.startswith("-") or len(option.split()) != 1]
     if wrong:
         raise ConfigError(f"--sbatch {' '.join(wrong)}: expected options as name=value, e.g. partition=gpu")
-    chosen = [f"#SBATCH --{option}" for option in options]
-    return ["#!/bin/bash", f"#SBATCH --job-name={name}", f"#SBATCH --output={log}", *chosen]
+    taken = [option for option in options if option.partition("=")[0] in _OURS]
+    if taken:
+        raise ConfigError(f"--sbatch {' '.join(taken)}: densecf sets this itself, leave it out")
+    ours = {"job-name": name, "output": log, "chdir": Path.cwd()}  # the data's path may be relative to where we are
+    chosen = [*(f"{option}={value}" for option, value in ours.items()), *options]
+    return ["#!/bin/bash", *(f"#SBATCH --{option}" for option in chosen)]
 
 
 def _sbatch(arguments: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from densecf.files import exclusive_lock
 POLL_SECONDS = 2.0
 STOPPED = 130
 """Exit code of a process that was told to stop."""
+_SLURM = ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_PROCID")
 
 
 def run_cell(cell: Cell, stages: Sequence[Stage], folds: Path, *, workers: int | None = None) -> None:
@@ -68,6 +69,13 @@ def stop_with_parent() -> None:
         os._exit(STOPPED)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def train_alone() -> None:
+    """Forgets what Slurm says of the tasks beside this one: a cell is one process, and Lightning would look for the
+    others, and take signals that requeue the job."""
+    for name in _SLURM:
+        os.environ.pop(name, None)
 
 
 def _pretrain(cell: Cell, folder: Path, pretrained: Path | None, folds: Path, workers: int | None) -> None:
