@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from densecf.visualization.alignment import closest_turn
 from densecf.visualization.chromap import MapEntry, make_chromaps
 from densecf.visualization.chromap_grid import aligned_chromaps, chromap_grid
 
@@ -56,9 +57,10 @@ def test_a_turn_is_all_that_alignment_does(aligned):
     alone = make_chromaps(entries(seed=5, noise=0.3), num_fit=200)
     for before, after in zip(alone.discs, aligned["other"].maps.discs, strict=True):
         np.testing.assert_allclose(np.linalg.norm(after, axis=2), np.linalg.norm(before, axis=2), atol=1e-5)
-    before = np.linalg.norm(alone.space.discs - aligned["last"].maps.space.discs, axis=1)
-    after = np.linalg.norm(aligned["other"].maps.space.discs - aligned["last"].maps.space.discs, axis=1)
-    assert (after**2).sum() <= (before**2).sum() + 1e-6
+    reference, turned = (aligned[name].maps.space.discs for name in ("last", "other"))
+    assert np.abs(closest_turn(alone.space.discs, reference) - np.eye(2)).max() > 0.01
+    np.testing.assert_allclose(closest_turn(turned, reference), np.eye(2), atol=1e-5)  # nothing is left to turn
+    after = np.linalg.norm(turned - reference, axis=1)
     assert aligned["other"].distance == pytest.approx(after.mean(), abs=1e-6)
     assert aligned["other"].distance < aligned["other"].chance
 
