@@ -27,6 +27,7 @@ from densecf.benchmark.report.figures import (
     svg,
 )
 from densecf.benchmark.results import rows_of
+from densecf.benchmark.statistics import order_of
 from tests.benchmark.builders import EPOCHS, make_results
 
 RESULTS = make_results()
@@ -133,12 +134,15 @@ def test_forest_names_every_line_and_draws_its_interval():
 
 
 def test_ranks_against_the_paper():
-    table = pd.DataFrame(
-        {"row": ["a", "b", "c", "d", "e"], "ours": [1.0, 3.0, 3.0, 2.0, 9.0], "paper": [4.0, 3.0, 2.0, 1.0, None]}
-    )
-    data = against_paper(table).data
-    assert list(data["rank_ours"]) == [4, 1, 1, 3]
-    assert list(data["rank_paper"]) == [1, 2, 3, 4]
+    order = order_of(MAIN, {"None": 87.0, "VADeR": 93.0, "S-MVD-CL": 92.0, "unknown": 1.0})
+    chart = against_paper(order)
+    data = chart.data.set_index("row")
+    assert list(data.index) == ["None", "VADeR", "S-MVD-CL"]
+    assert list(data["rank_ours"]) == [3, 2, 1]
+    assert list(data["rank_paper"]) == [3, 1, 2]
+    assert list(data["paper"]) == [87, 93, 92]
+    assert data["ours"]["VADeR"] == pytest.approx(order.dsc["VADeR"])
+    assert {"VADeR  1", "2  VADeR", "S-MVD-CL  2"} <= set(texts(chart.figure))
 
 
 def test_nothing_to_draw_is_no_chart():
@@ -146,7 +150,7 @@ def test_nothing_to_draw_is_no_chart():
     assert finetuning_curves([], "None") is None
     assert ablation_dots([]) is None
     assert forest(pd.DataFrame({"label": [], "difference": [], "low": [], "high": []}), across="") is None
-    assert against_paper(pd.DataFrame({"row": ["a"], "ours": [1.0], "paper": [1.0]})) is None
+    assert against_paper(order_of(MAIN, {"None": 87.0})) is None
 
 
 @given(st.lists(st.floats(-2, 2), min_size=1, max_size=12).map(sorted), st.floats(0.01, 0.3))

@@ -74,7 +74,7 @@ def test_nothing_is_fetched(text):
 def test_sections_come_in_order_and_each_has_its_place_in_the_contents(text):
     reader = Reader(text)
     ids = [attributes["id"] for attributes in reader.of("section")]
-    assert ids == ["table-2", "curves", "table-2-2"]
+    assert ids == ["section-table-2", "section-curves", "section-table-2-2"]
     assert [a["href"] for a in reader.of("a") if a["href"].startswith("#")] == [f"#{name}" for name in ids]
     every = [a["id"] for _, a in reader.tags if "id" in a]
     assert len(every) == len(set(every))

@@ -17,6 +17,7 @@ from scipy.optimize import isotonic_regression
 
 from densecf.benchmark.protocols import TITLES
 from densecf.benchmark.results import RowResult
+from densecf.benchmark.statistics import Order
 from densecf.evaluation.selection import ALL
 from densecf.visualization.label_efficiency_figure import INK, SOFT
 
@@ -261,22 +262,21 @@ def ablation_dots(rows: Sequence[RowResult]) -> Chart | None:
     return Chart(figure, data)
 
 
-def against_paper(table: pd.DataFrame) -> Chart | None:
-    """Our DSC against the paper's, and our order against theirs; None with fewer than two rows in both.
-
-    Args:
-        table: columns row, ours, paper (DSC in percent); ``method`` where the name does not tell it.
-    """
-    data = table.dropna(subset=["ours", "paper"]).reset_index(drop=True)
+def against_paper(order: Order) -> Chart | None:
+    """Our DSC against the paper's, and our ranks against theirs; None with fewer than two rows in both."""
+    data = pd.DataFrame(
+        {
+            "row": list(order.dsc),
+            "ours": list(order.dsc.values()),
+            "paper": list(order.published.values()),
+            "rank_ours": list(order.ranks.values()),
+            "rank_paper": list(order.published_ranks.values()),
+        }
+    )
     if len(data) < 2:
         return None
-    data = data.assign(
-        rank_ours=data["ours"].rank(ascending=False, method="min").astype(int),
-        rank_paper=data["paper"].rank(ascending=False, method="min").astype(int),
-    )
     figure, (left, right) = _panels(2, across=2, height=3.6)
-    methods = data["method"] if "method" in data else [""] * len(data)
-    looks = [style_of(str(name), str(method)) for name, method in zip(data["row"], methods, strict=True)]
+    looks = [style_of(str(name)) for name in data["row"]]
     ours, paper = data["ours"].to_numpy(dtype=float), data["paper"].to_numpy(dtype=float)
     for look, x, y in zip(looks, paper, ours, strict=True):
         left.plot(x, y, marker=look.marker, color=look.colour, markersize=8, linestyle="")
@@ -289,7 +289,7 @@ def against_paper(table: pd.DataFrame) -> Chart | None:
         for rank in sorted(set(data[key])):
             part = data[data[key] == rank]
             names = ", ".join(part["row"])
-            text = f"{names}  {rank}" if side == "right" else f"{rank}  {names}"
+            text = f"{names}  {rank:g}" if side == "right" else f"{rank:g}  {names}"
             colour = looks[int(part.index[0])].colour
             right.text(place, rank, text, ha=side, va="center", fontsize=SMALL, color=colour, parse_math=False)
     right.set_xlim(-0.9, 1.9)

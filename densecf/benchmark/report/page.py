@@ -140,10 +140,10 @@ def _data_url(kind: str, content: bytes) -> str:
 
 
 def _anchors(headings: Sequence[str]) -> list[str]:
-    """One id a heading, each once."""
+    """One id a heading, each once, and none that a table could have."""
     found: list[str] = []
     for heading in headings:
-        name = re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-") or "section"
+        name = "section-" + re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
         number = 1
         while (anchor := name if number == 1 else f"{name}-{number}") in found:
             number += 1
