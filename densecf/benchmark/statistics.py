@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from densecf.benchmark.protocols import TITLES
 from densecf.benchmark.results import RowResult
 from densecf.benchmark.views_code import COUNTERFACTUALS, LETTERS, without_counterfactuals
 from densecf.errors import DataError
@@ -244,6 +245,12 @@ def order_of(rows: Sequence[RowResult], published: Mapping[str, float], epoch: s
     )
 
 
+def in_table_order(rows: Sequence[RowResult]) -> list[RowResult]:
+    """Methods in the order of the paper's Table 2, others after them; rows of one method stay as they came."""
+    titles = list(TITLES.values())
+    return sorted(rows, key=lambda row: titles.index(row.name) if row.name in titles else len(titles))
+
+
 def _compare(cases_a: pd.DataFrame, cases_b: pd.DataFrame) -> dict[str, PairedDifference]:
     found = compare_cases(cases_a, cases_b)
     return {
@@ -254,7 +261,7 @@ def _compare(cases_a: pd.DataFrame, cases_b: pd.DataFrame) -> dict[str, PairedDi
 def _grid(rows: Sequence[RowResult]) -> dict[str, dict[str, pd.DataFrame]]:
     """Cases by method (the row's name) and view code."""
     grid: dict[str, dict[str, pd.DataFrame]] = {}
-    for row in rows:
+    for row in in_table_order(rows):
         mine = grid.setdefault(row.name, {})
         if row.views in mine:
             raise DataError(f"{row.name} with the views {row.views!r} stands twice in the grid; expected each once")

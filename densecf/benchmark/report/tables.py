@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from densecf.benchmark.matrix import Matrix
-from densecf.benchmark.protocols import PROTOCOLS, TITLES
+from densecf.benchmark.protocols import PROTOCOLS
 from densecf.benchmark.published import ABLATION, LINEAR_PROBE, TABLE_1, TABLE_2, Published, misprints
 from densecf.benchmark.report.rendering import to_csv, to_html, to_latex, write_tables
 from densecf.benchmark.results import CellResult, RowResult, rows_of
@@ -19,6 +19,7 @@ from densecf.benchmark.statistics import (
     Effect,
     Order,
     compare_with_baseline,
+    in_table_order,
     ingredient_effects,
     matched_counterfactuals,
     optimism,
@@ -239,7 +240,7 @@ def order_tables(rows: Sequence[RowResult], protocol: str) -> list[Table | None]
 
 def ablation_table(rows: Sequence[RowResult]) -> Table | None:
     """The grid of methods and views, its letters as check marks."""
-    summaries = [row.summary("last") for row in rows]
+    rows = in_table_order(rows)
     columns = [Column("Pretraining"), *(Column(letter) for letter in LETTERS)]
     for column in _COMPARED:
         if column.key == "dsc":
@@ -247,7 +248,8 @@ def ablation_table(rows: Sequence[RowResult]) -> Table | None:
         else:
             columns.append(head(column))
     found = []
-    for row, summary in sorted(zip(rows, summaries, strict=True), key=lambda pair: _place(pair[0], rows)):
+    for row in rows:
+        summary = row.summary("last")
         cells: list[Cell] = [row.name, *("✓" if letter in row.views else "" for letter in LETTERS)]
         for column in _COMPARED:
             cells.append(summary_cell(summary, column.key))
@@ -485,9 +487,3 @@ def _over_seeds(rows: Sequence[RowResult]) -> str:
 
 def _views_note() -> str:
     return "Views: " + "; ".join(f"{letter}: {what}" for letter, what in LETTERS.items()) + "."
-
-
-def _place(row: RowResult, rows: Sequence[RowResult]) -> tuple[int, int]:
-    """Methods in the order of the paper, their codes as they came."""
-    titles = list(TITLES.values())
-    return titles.index(row.name) if row.name in titles else len(titles), list(rows).index(row)
