@@ -112,10 +112,10 @@ def run_jobs(
 def last_lines(log: Path) -> str:
     """The end of a log, without what progress bars overwrote."""
     try:
-        text = log.read_text(encoding="utf-8", errors="replace")
+        text = log.read_bytes().decode("utf-8", errors="replace")
     except OSError as error:
         return f"{log} cannot be read ({error.strerror})"
-    return "\n".join(line.rsplit("\r", 1)[-1] for line in text.splitlines()[-_TAIL:])
+    return "\n".join(line.rsplit("\r", 1)[-1] for line in text.rstrip().split("\n")[-_TAIL:])
 
 
 def _start(job: Job, environment: Mapping[str, str]) -> subprocess.Popen:

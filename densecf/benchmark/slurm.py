@@ -41,7 +41,7 @@ def array_script(
         f"#SBATCH --array={','.join(map(str, numbers))}",
         "",
         *(f"export {name}={shlex.quote(value)}" for name, value in environment.items()),
-        f'exec {shlex.join(command)} --only "$SLURM_ARRAY_TASK_ID"',
+        f'exec {shlex.join(command)} "$SLURM_ARRAY_TASK_ID"',
     ]
     return "\n".join(lines) + "\n"
 
