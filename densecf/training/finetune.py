@@ -262,6 +262,11 @@ class CaseLoader:
         return self.data.image(row), true_mask(self.data, row), np.array(predictions[place])
 
 
+def has_predictions(run: Path) -> bool:
+    """Whether the masks that `CaseLoader` reads are still there: run folders may be thinned out."""
+    return bool(list(run.glob(f"folds/*/{PREDICTIONS}")))
+
+
 def read_summary(run: Path) -> dict[str, Any]:
     return json.loads((run / SUMMARY).read_text(encoding="utf-8"))
 

@@ -34,7 +34,7 @@ MATRIX = Matrix(
     seeds=(0, 1),
     pictures=2,
 )
-SHIFT = {"none": 6, "simclr": 4, "segmentation": 2, "s-mvd-cl": 0}
+SHIFT = {"none": 6, "simclr": 4, "segmentation": 2, "s-mvd-cl": 0, "vader": 1}
 """Pixels that each method's predictions are off."""
 
 
@@ -89,7 +89,8 @@ def test_every_picture_is_a_png_with_words_and_data(data, results):
     chromaps = pd.read_csv(io.StringIO(made[0].data.text))
     assert list(dict.fromkeys(chromaps["method"])) == ["Silver masks", "S-MVD-CL", "Colder"]  # SimCLR has no pixels
     assert chromaps.groupby(["method", "case"])["pixels"].sum().unique().tolist() == [data.size**2]
-    assert chromaps[chromaps["method"] == "Colder"]["distance_to_reference"].eq(0).all()
+    # The reference is a main row, not the variant shown after it.
+    assert chromaps[chromaps["method"] == "S-MVD-CL"]["distance_to_reference"].eq(0).all()
 
 
 def test_cases_are_half_with_effusion_and_the_first_of_those_tested(data, results):
@@ -186,6 +187,16 @@ def test_what_is_not_there_is_left_out(data, results):
     without = [result for result in results if result.cell.method in ("none", "simclr")]
     made = make_pictures(replace(MATRIX, pictures=0), without, data, "none")
     assert [picture.data.name for picture in made] == ["overlays.csv"]
+
+
+def test_runs_without_their_weights_and_masks_are_left_out(data, tmp_path):
+    (cell,) = (
+        c for c in make_cells(replace(MATRIX, methods=("none", "vader"), variants=()), "truth")[:2] if c.pretrain
+    )
+    bare = finished(cell, data, tmp_path)
+    for file in [*tmp_path.rglob(PREDICTIONS), *tmp_path.rglob(WEIGHTS)]:
+        file.unlink()
+    assert make_pictures(MATRIX, [bare], data, "none") == []
 
 
 def test_a_heavy_picture_is_drawn_coarser(monkeypatch):

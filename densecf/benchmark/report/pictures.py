@@ -82,12 +82,12 @@ def chromap_pictures(
     from densecf.models.embed import embed_images
     from densecf.models.weights import load_run
 
-    shown = [*_first_cells(matrix, results, "main").items(), *_first_cells(matrix, results, "variant").items()]
-    folders: dict[str, Path] = {}
-    for name, result in shown:
-        folder = result.folders.get("pretrain")
-        if folder and not METHODS[result.cell.method].image_level and folder not in folders.values():
-            folders[name] = folder
+    folders = _networks(_first_cells(matrix, results, "main"))
+    variants: dict[str, Path] = {}
+    for name, folder in _networks(_first_cells(matrix, results, "variant")).items():
+        if folder not in (*folders.values(), *variants.values()):  # variants may differ in their fine-tuning alone
+            variants[name] = folder
+    folders |= variants
     if not folders or not rows:
         return []
     images, names = [data.image(row) for row in rows], data.records["image"].iloc[list(rows)].tolist()
@@ -99,8 +99,10 @@ def chromap_pictures(
         pixels = [features[:, ::step, ::step].numpy() for features in embed_images(run.model, run.head, images)]
         return [MapEntry(*entry, affine=grid) for entry in zip(names, images, pixels, strict=True)]
 
-    found = aligned_chromaps(list(folders), load, num_fit=fit_pixels)
-    reference = next((name for name, aligned in found.items() if aligned.is_reference), "none of them")
+    variants_first = [*variants, *(name for name in folders if name not in variants)]  # a main row is the reference
+    aligned = aligned_chromaps(variants_first, load, num_fit=fit_pixels)
+    found = {name: aligned[name] for name in folders}
+    reference = next((name for name, one in found.items() if one.is_reference), "none of them")
     return [
         _picture(
             "chromaps",
@@ -151,7 +153,10 @@ def chromap_table(
 
 def overlay_pictures(matrix: Matrix, results: Sequence[CellResult], data: PreparedDataset) -> list[Picture]:
     """The best, median and worst case, judged by the mean DSC of all main rows, under each of them."""
+    from densecf.training.finetune import has_predictions
+
     shown = _first_cells(matrix, results, "main")
+    shown = {name: result for name, result in shown.items() if has_predictions(result.folders["finetune"])}
     if not shown:
         return []
     cases = pd.concat([result.cases for result in shown.values()])
@@ -234,6 +239,19 @@ def _first_cells(matrix: Matrix, results: Sequence[CellResult], part: str) -> di
     names = [row.name for row in rows]
     # Rows of one name differ in their views.
     return {row.name if names.count(row.name) == 1 else f"{row.name} {row.views}": row.cells[0] for row in rows}
+
+
+def _networks(cells: dict[str, CellResult]) -> dict[str, Path]:
+    """The run folders of pixel-level pretrainings whose weights are still there."""
+    from densecf.models.weights import WEIGHTS
+
+    return {
+        name: result.folders["pretrain"]
+        for name, result in cells.items()
+        if result.cell.pretrain is not None
+        and not METHODS[result.cell.method].image_level
+        and (result.folders["pretrain"] / WEIGHTS).is_file()
+    }
 
 
 def _loader(run: Path, data: PreparedDataset) -> Loader:
