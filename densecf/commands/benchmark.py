@@ -211,8 +211,23 @@ def dry_run(options: BenchmarkOptions) -> Path:
 
 
 def make_report(plan: Plan, failed: dict[str, str]) -> None:
-    """Tables, figures and pages of the cells that are done."""
-    print(f"Report: {plan.out}")
+    """Tables, figures and the page of the cells that are done."""
+    from densecf.benchmark.report.make import dataset_text, picture_sections
+    from densecf.benchmark.report.make import make_report as write_report
+    from densecf.benchmark.results import read_results
+
+    results = read_results(plan.cells, plan.stages)
+    known = {result.cell.title for result in results} | set(failed)
+    page = write_report(
+        plan.matrix,
+        results,
+        failed,
+        [cell.title for cell in plan.cells if cell.title not in known],
+        plan.out,
+        pictures=picture_sections(plan.matrix, results, plan.data, plan.source),
+        dataset=dataset_text(plan.data, plan.source),
+    )
+    print(f"Report: {page} ({page.stat().st_size / 1e6:.1f} MB), of {len(results)} of {len(plan.cells)} cells")
 
 
 def _loader_processes() -> int | None:

@@ -37,7 +37,8 @@ PAGE = "report.html"
 HOW_TO_READ = """\
 A cell is one method under one setting and one seed: it is pretrained, then fine-tuned on the hand-drawn masks once \
 for each fold and tested on the fold that was held out. No patient is in two folds, nor in pretraining and \
-fine-tuning. Tables give mean and standard deviation over folds; with several seeds, the folds of each count as folds of their own.
+fine-tuning. Tables give mean and standard deviation over folds; with several seeds, the folds of each count as \
+folds of their own.
 
 Two methods are compared case by case on the same cases. Intervals are 95 % bootstrap intervals over patients: they \
 tell how much of a difference may be due to which patients there are, not to the seed. Where many methods are \
