@@ -12,7 +12,7 @@ from densecf.benchmark.matrix import Matrix
 from densecf.benchmark.protocols import PROTOCOLS
 from densecf.benchmark.published import ABLATION, LINEAR_PROBE, TABLE_1, TABLE_2, Published, misprints
 from densecf.benchmark.report.rendering import to_csv, to_html, to_latex, write_tables
-from densecf.benchmark.results import CellResult, RowResult, rows_of
+from densecf.benchmark.results import CellResult, RowResult, on_external, rows_of
 from densecf.benchmark.statistics import (
     MEASURES,
     Differences,
@@ -44,6 +44,10 @@ _PAPER_NOTE = (
     "contrasts with effusion counterfactuals, its VADeR does not rotate, its SSDCL neither rotates nor crops. Its "
     "masks are private: orders and differences can be compared with ours, levels cannot."
 )
+_EXTERNAL_NOTE = (
+    "External records: from elsewhere, never trained on; the network of every fold is tested on all of them."
+)
+_VIEWS_NOTE = "Views: " + "; ".join(f"{letter}: {what}" for letter, what in LETTERS.items()) + "."
 _INTERVAL_NOTE = (
     "In brackets: 95 % interval, bootstrap over patients, bold where it leaves out zero. It covers the choice of "
     "patients, not that of seeds. DSC in percentage points."
@@ -65,6 +69,11 @@ def make_tables(matrix: Matrix, results: Sequence[CellResult]) -> list[Table]:
         tables += [embeddings_table(rows, protocol), segmentation_table(rows, protocol)]
         tables += [differences_table(rows, matrix.baseline, protocol, variants if protocol == "fair" else ())]
         tables += order_tables(rows, protocol)
+    external = on_external(fair)
+    tables += [
+        segmentation_table(external, "fair", external=True),
+        differences_table(external, matrix.baseline, "fair", on_external(variants), external=True),
+    ]
     tables += [
         ablation_table(ablation),
         ingredients_table(ingredient_effects(ablation)),
@@ -77,7 +86,7 @@ def make_tables(matrix: Matrix, results: Sequence[CellResult]) -> list[Table]:
     return [table for table in tables if table is not None and table.rows]
 
 
-def embeddings_table(rows: Sequence[RowResult], protocol: str) -> Table | None:
+def embeddings_table(rows: Sequence[RowResult], protocol: str) -> Table:
     """The paper's Table 1, ours beside it."""
     held = [row for row in rows if _embeddings(row)]
     measures = _embedding_columns()
@@ -120,12 +129,18 @@ def embeddings_table(rows: Sequence[RowResult], protocol: str) -> Table | None:
     )
 
 
-def segmentation_table(rows: Sequence[RowResult], protocol: str) -> Table | None:
-    """The paper's Table 2, ours beside it."""
-    epoch = PROTOCOLS[protocol].epoch
+def segmentation_table(rows: Sequence[RowResult], protocol: str, *, external: bool = False) -> Table:
+    """The paper's Table 2, ours beside it.
+
+    Args:
+        rows: main rows.
+        protocol: of the rows.
+        external: the rows hold external cases, of which only the last epoch is known and nothing is published.
+    """
+    epoch = "last" if external else PROTOCOLS[protocol].epoch
     summaries = {row.name: row.summary(epoch) for row in rows}
     shown = shown_columns(list(summaries.values()))
-    published = [c.key for c in shown if any(c.key in TABLE_2.get(row.name, {}) for row in rows)]
+    published = [c.key for c in shown if any(c.key in TABLE_2.get(row.name, {}) for row in rows) and not external]
     columns = [Column("Pretraining"), Column("Views")]
     for column in shown:
         group = f"{column.heading} ({column.unit})" if column.key in published else ""
@@ -145,17 +160,24 @@ def segmentation_table(rows: Sequence[RowResult], protocol: str) -> Table | None
         columns.append(Column("Missed", digits=0))
     notes = (
         f"Ours: {PROTOCOLS[protocol].summary}{_over_seeds(rows)}; the folds of each seed count as folds of their own.",
+        _EXTERNAL_NOTE if external else "",
         LEGEND,
         _PAPER_NOTE if published else "",
-        _views_note(),
+        _VIEWS_NOTE,
         _misprints("DSC_PE") if "dsc_pe" in published else "",
     )
-    title = f"Segmentation after fine-tuning ({_label(protocol)})"
-    return with_best_in_bold(Table(f"table2-{protocol}", title, tuple(columns), tuple(found), notes))
+    where, title = _where(external)
+    title = f"Segmentation after fine-tuning{title} ({protocol}, {epoch} epoch)"
+    return with_best_in_bold(Table(f"{where}table2-{protocol}", title, tuple(columns), tuple(found), notes))
 
 
 def differences_table(
-    rows: Sequence[RowResult], baseline: str, protocol: str, further: Sequence[RowResult] = ()
+    rows: Sequence[RowResult],
+    baseline: str,
+    protocol: str,
+    further: Sequence[RowResult] = (),
+    *,
+    external: bool = False,
 ) -> Table | None:
     """Every row against the baseline; None where the baseline has not finished.
 
@@ -164,6 +186,7 @@ def differences_table(
         baseline: name of a row, or of one of the further rows.
         protocol: of the rows.
         further: where else to look for the baseline.
+        external: the rows hold external cases.
     """
     against = next((row for row in (*rows, *further) if row.name == baseline), None)
     if against is None:
@@ -190,12 +213,13 @@ def differences_table(
         found.append(tuple(cells))
     notes = (
         f"Difference: the row minus {baseline}, mean over the same cases at the last epoch, each case averaged over "
-        f"the seeds. {_INTERVAL_NOTE}",
+        f"the {'folds and ' if external else ''}seeds. {_INTERVAL_NOTE}",
         f"Holm p: Wilcoxon signed-rank test over patients, corrected by Holm's method for the {len(compared)} rows of "
         f"a measure; bold below {SIGNIFICANT}.",
     )
-    title = f"Differences to {baseline} ({protocol}, last epoch)"
-    return Table(f"differences-{protocol}", title, tuple(columns), tuple(found), notes)
+    where, title = _where(external)
+    title = f"Differences to {baseline}{title} ({protocol}, last epoch)"
+    return Table(f"{where}differences-{protocol}", title, tuple(columns), tuple(found), notes)
 
 
 def order_tables(rows: Sequence[RowResult], protocol: str) -> list[Table | None]:
@@ -238,7 +262,7 @@ def order_tables(rows: Sequence[RowResult], protocol: str) -> list[Table | None]
     return [ranks, Table(f"deviations-{protocol}", title, heads, deviations, notes)]
 
 
-def ablation_table(rows: Sequence[RowResult]) -> Table | None:
+def ablation_table(rows: Sequence[RowResult]) -> Table:
     """The grid of methods and views, its letters as check marks."""
     rows = in_table_order(rows)
     columns = [Column("Pretraining"), *(Column(letter) for letter in LETTERS)]
@@ -257,13 +281,13 @@ def ablation_table(rows: Sequence[RowResult]) -> Table | None:
                 cells.append(_published(ABLATION.get((row.name, row.views))))
         found.append(tuple(cells))
     notes = (
-        f"{_views_note()} Last epoch{_over_seeds(rows)}.",
+        f"{_VIEWS_NOTE} Last epoch{_over_seeds(rows)}.",
         "Paper: from the authors' logs, the best of several runs of each setting, best epoch on the held-out fold.",
     )
     return with_best_in_bold(Table("ablation", "Ablation of the views", tuple(columns), tuple(found), notes))
 
 
-def ingredients_table(effects: Sequence[Effect]) -> Table | None:
+def ingredients_table(effects: Sequence[Effect]) -> Table:
     """What each letter brings."""
     columns = (
         Column("Ingredient"),
@@ -281,7 +305,7 @@ def ingredients_table(effects: Sequence[Effect]) -> Table | None:
     return Table("ingredients", "Effect of each ingredient", columns, found, notes)
 
 
-def matched_table(effects: Sequence[Effect]) -> Table | None:
+def matched_table(effects: Sequence[Effect]) -> Table:
     """Counterfactuals at the same augmentations, the published differences beside ours."""
     dsc, *others = _COMPARED
     columns = (
@@ -306,7 +330,7 @@ def matched_table(effects: Sequence[Effect]) -> Table | None:
     return Table("matched", "Counterfactuals at matched augmentation", columns, tuple(found), notes)
 
 
-def protocols_table(fair: Sequence[RowResult], authors: Sequence[RowResult]) -> Table | None:
+def protocols_table(fair: Sequence[RowResult], authors: Sequence[RowResult]) -> Table:
     """Both protocols, and the best epoch of the authors'."""
     compared = protocol_differences(fair, authors)
     kinds = ("fair", "authors", "authors, best epoch", "change")
@@ -329,7 +353,7 @@ def protocols_table(fair: Sequence[RowResult], authors: Sequence[RowResult]) -> 
     return Table("protocols", "The two protocols", tuple(columns), tuple(found), notes)
 
 
-def optimism_table(rows: Sequence[RowResult]) -> Table | None:
+def optimism_table(rows: Sequence[RowResult]) -> Table:
     """What choosing the epoch on the held-out fold adds."""
     columns = (Column("Pretraining"), Column("Protocol"), *map(_change_column, _COMPARED))
     found = []
@@ -383,7 +407,7 @@ def variants_table(
     return Table("variants", "Variants", columns, tuple(found), notes)
 
 
-def costs_table(results: Sequence[CellResult]) -> Table | None:
+def costs_table(results: Sequence[CellResult]) -> Table:
     """Minutes a cell and stage, mean over seeds."""
     groups: dict[tuple[str, str, str], list[CellResult]] = {}
     for result in results:
@@ -475,6 +499,11 @@ def _tau(order: Order) -> str:
     return f"Kendall's tau between the two orders: {order.tau:.2f} (p {p_value}); 1: the same order, -1: the reverse."
 
 
+def _where(external: bool) -> tuple[str, str]:
+    """The beginning of a name and the ending of a title."""
+    return ("external-", " on external records") if external else ("", "")
+
+
 def _label(protocol: str) -> str:
     return f"{protocol}, {PROTOCOLS[protocol].epoch} epoch"
 
@@ -483,7 +512,3 @@ def _over_seeds(rows: Sequence[RowResult]) -> str:
     seeds = sorted({seed for row in rows for seed in row.seeds})
     uneven = " (some rows lack some)" if any(len(row.seeds) < len(seeds) for row in rows) else ""
     return f", seeds {', '.join(map(str, seeds))}{uneven}" if len(seeds) > 1 else ""
-
-
-def _views_note() -> str:
-    return "Views: " + "; ".join(f"{letter}: {what}" for letter, what in LETTERS.items()) + "."
