@@ -47,19 +47,18 @@ them stays below the level.
 
 DSC: overlap with the hand-drawn mask, in percent. HD95 and ASD: how far the outlines lie apart, in pixels of the \
 prepared image. Figures of the papers come from other images: compare orders and differences, not levels."""
-Kinds = Sequence[tuple[str, str, Sequence[str]]]
-# Heading, words, and what the names of its tables begin with.
-_LAYOUT: Kinds = (
-    ("Table 2: segmentation", "", ("table2",)),
-    ("Differences to the baseline", "", ("differences",)),
-    ("Table 1: embeddings", "", ("table1",)),
-    ("Beside the paper", "", ("order", "deviations")),
-    ("Other scanners and records", "", ("external",)),
-    ("The two protocols", "", ("protocols", "optimism")),
-    ("Ablation", "", ("ablation", "ingredients", "matched")),
-    ("Variants", "", ("variants",)),
-    ("Costs", "", ("costs",)),
-)
+# Heading, and what the names of its tables begin with.
+_LAYOUT = {
+    "Table 2: segmentation": ("table2",),
+    "Differences to the baseline": ("differences",),
+    "Table 1: embeddings": ("table1",),
+    "Beside the paper": ("order", "deviations"),
+    "Other scanners and records": ("external",),
+    "The two protocols": ("protocols", "optimism"),
+    "Ablation": ("ablation", "ingredients", "matched"),
+    "Variants": ("variants",),
+    "Costs": ("costs",),
+}
 _LAST = ("Costs",)
 
 
@@ -173,17 +172,17 @@ def picture_sections(
 def _table_sections(tables: Sequence[Table], charts: Mapping[str, Sequence[Picture]]) -> list[Section]:
     """Tables under their headings, and the charts that go with them; others under one of their own."""
     sections, left = [], list(tables)
-    for heading, text, names in _LAYOUT:
-        mine = [table for table in left if table.name.startswith(tuple(names))]
+    for heading, names in _LAYOUT.items():
+        mine = [table for table in left if table.name.startswith(names)]
         left = [table for table in left if table not in mine]
-        sections.append(_section(heading, text, mine, charts.get(heading, ())))
-    sections.append(_section("Further tables", "", left, ()))
+        sections.append(_section(heading, mine, charts.get(heading, ())))
+    sections.append(_section("Further tables", left, ()))
     return [section for section in sections if not section.is_empty]
 
 
-def _section(heading: str, text: str, tables: Sequence[Table], figures: Sequence[Picture]) -> Section:
+def _section(heading: str, tables: Sequence[Table], figures: Sequence[Picture]) -> Section:
     data = [DataFile(f"{table.name}.csv", to_csv(table)) for table in tables]
-    return Section(heading, text, [to_html(table) for table in tables], figures, data=data)
+    return Section(heading, "", [to_html(table) for table in tables], figures, data=data)
 
 
 def _charts(matrix: Matrix, results: Sequence[CellResult]) -> dict[str, list[Picture]]:
