@@ -57,21 +57,27 @@ def report_script(command: Sequence[str], log_folder: Path, options: Sequence[st
 def submit(out: Path, cells: str, report: str) -> tuple[str, str]:
     """Writes both scripts into ``out`` and submits them, the report after all cells, failed ones included.
 
+    Args:
+        out: folder of the scripts.
+        cells: from `array_script`.
+        report: from `report_script`; "" for none.
+
     Returns:
-        The numbers that Slurm gave the two jobs.
+        The numbers that Slurm gave the two jobs; "" for none.
 
     Raises:
         ConfigError: there is no sbatch here, or it refuses; the scripts stay where they are.
     """
     write_text_atomic(out / CELLS, cells)
-    write_text_atomic(out / REPORT, report)
+    if report:
+        write_text_atomic(out / REPORT, report)
     if shutil.which("sbatch") is None:
         raise ConfigError(
-            f"--launcher slurm: no sbatch here; the scripts are written: submit {out / CELLS}, and when it has ended "
-            f"{out / REPORT}"
+            f"--launcher slurm: no sbatch here; the scripts are written: submit {out / CELLS}"
+            + (f", and when it has ended {out / REPORT}" if report else "")
         )
     first = _sbatch([str(out / CELLS)])
-    return first, _sbatch([f"--dependency=afterany:{first}", str(out / REPORT)])
+    return first, _sbatch([f"--dependency=afterany:{first}", str(out / REPORT)]) if report else ""
 
 
 def _head(name: str, log: Path, options: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from densecf.commands.benchmark_plan import (
     open_seconds,
 )
 from densecf.commands.options import BenchmarkOptions
-from densecf.errors import DensecfError
+from densecf.errors import ConfigError, DensecfError
 from densecf.files import sha256_of_file, write_bytes_atomic
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def run_benchmark(options: BenchmarkOptions) -> Path:
     Raises:
         DensecfError: something in the matrix cannot be run; or cells failed, and the report of the others is made.
     """
+    refuse_contradictions(options)
     if options.dry_run:
         return dry_run(options)
     plan = make_plan(options)
@@ -68,6 +69,24 @@ def run_benchmark(options: BenchmarkOptions) -> Path:
             f"{plan.out / LOGS}. The same command tries them again"
         )
     return plan.out
+
+
+def refuse_contradictions(options: BenchmarkOptions) -> None:
+    """Raises ConfigError for options of which one would be ignored."""
+    slurm = options.launcher == "slurm"
+    clashes = [
+        said
+        for clash, said in (
+            (options.dry_run and options.report_only, "--dry-run and --report-only"),
+            (options.only and options.report_only, "--only and --report-only"),
+            (slurm and (options.dry_run or options.report_only), "--launcher slurm and a call that runs nothing"),
+            (slurm and options.jobs != "auto", "--launcher slurm and --jobs (Slurm decides)"),
+            (options.sbatch and not slurm, "--sbatch without --launcher slurm"),
+        )
+        if clash
+    ]
+    if clashes:
+        raise ConfigError(f"these do not go together: {'; '.join(clashes)}")
 
 
 def still_open(plan: Outlook, chosen: Sequence[int]) -> list[int]:
@@ -169,9 +188,10 @@ def hand_over(plan: Plan, places: Sequence[int], options: BenchmarkOptions) -> N
     cells, report = submit(
         plan.out,
         array_script(command, places, logs, options.sbatch, {CELL: "alone"}),
-        report_script([*command[:-1], "--report-only"], logs, options.sbatch),
+        "" if options.only else report_script([*command[:-1], "--report-only"], logs, options.sbatch),
     )
-    print(f"{len(places)} cells are job {cells}, the report is job {report} after it: {plan.out}")
+    after = f", the report is job {report} after it" if report else ""
+    print(f"{len(places)} cells are job {cells}{after}: {plan.out}")
 
 
 def cell_command(plan: Plan, options: BenchmarkOptions) -> tuple[str, ...]:

@@ -458,18 +458,19 @@ class BenchmarkOptions:
     out: Path | None = None
     """Folder of the report; without it: runs/benchmark/<name of the file>."""
     store: Path = Path("runs/cells")
-    """Folder of the trained cells; comparisons that share it share equal cells."""
+    """Folder of the trained cells; comparisons that share it share what is equal."""
     dry_run: Flag = False
     """Print the cells, which of them are done, and how long the others will take; train nothing."""
     only: tuple[str, ...] = ()
-    """Run these cells only: their numbers, or words of their titles (s-mvd fair); no report until all are there."""
+    """Run these cells only, and make no report: by number, or by how the words of their titles begin (s-mvd fair).
+    --dry-run lists them."""
     jobs: Literal["auto"] | Count = "auto"
     """Cells at a time; auto: one a GPU, without GPUs one a core and at most two."""
     launcher: Literal["local", "slurm"] = "local"
     """slurm: hand the cells to Slurm as one array of jobs, and the report as a job after it."""
     sbatch: tuple[str, ...] = ()
-    """Options for sbatch, e.g. partition=gpu gres=gpu:1 time=4:00:00."""
+    """Options for sbatch, each as name=value or name: partition=gpu gres=gpu:1 time=4:00:00."""
     report_only: Flag = False
-    """Make the report of what is there."""
+    """Run nothing; make the report of the cells that are done."""
     quiet: Flag = False
-    """No progress bar."""
+    """No progress; only what came out."""

@@ -41,6 +41,14 @@ def test_without_slurm_the_scripts_are_left_to_the_user(tmp_path, monkeypatch):
         assert str(path) in str(error.value)
 
 
+def test_cells_alone_need_no_report(tmp_path, monkeypatch):
+    (tmp_path / "sbatch").write_text("#!/bin/sh\necho 12\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert submit(tmp_path / "out", "cells", "") == ("12", "")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["cells.sbatch"]
+
+
 def test_a_refusal_of_slurm_is_told(tmp_path, monkeypatch):
     (tmp_path / "sbatch").write_text("#!/bin/sh\necho invalid partition >&2\nexit 1\n")
     (tmp_path / "sbatch").chmod(0o755)

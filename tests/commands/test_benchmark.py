@@ -10,7 +10,7 @@ from densecf.benchmark.cells import make_cells
 from densecf.benchmark.matrix import Ablation, Matrix, Variant
 from densecf.cli import main
 from densecf.commands import benchmark_plan
-from densecf.commands.benchmark import run_benchmark
+from densecf.commands.benchmark import CELL, run_benchmark
 from densecf.commands.benchmark_plan import choose, expected_seconds, look_ahead, make_plan, open_seconds
 from densecf.commands.options import BenchmarkOptions
 from densecf.errors import ConfigError
@@ -239,3 +239,45 @@ def test_the_phantom_is_as_estimates_take_it():
     records = PhantomSource(benchmark_plan.PHANTOM_IMAGES).records
     assert (records["split"] == "train").sum() == benchmark_plan.PHANTOM_IMAGES
     assert (records["split"] == "manual").sum() == benchmark_plan.PHANTOM_MASKS
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--dry-run", "--report-only"],
+        ["--only", "0", "--report-only"],
+        ["--launcher", "slurm", "--dry-run"],
+        ["--launcher", "slurm", "--jobs", "2"],
+        ["--sbatch", "partition=gpu"],
+    ],
+)
+def test_options_that_do_not_go_together(flags, phantom, capsys):
+    assert main(["benchmark", str(write(phantom)), *flags]) == 2
+    assert "these do not go together: --" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_progress_within_and_between_cells_is_shown(quiet, phantom, monkeypatch, capsys):
+    """One cell is half through a stage, then ends; another one fails."""
+
+    def run_jobs(jobs, slots, finished, watched, environment):
+        assert [job.title for job in jobs] == ["None fair seed 0", "VADeR RCE fair seed 0", "DVD-CL SDRCE fair seed 0"]
+        assert environment == {CELL: "follow"}
+        watched(jobs[:2])
+        finished(jobs[0], 0)
+        finished(jobs[1], 1)
+        return {jobs[1].title: "exit code 1\nthe last line"}
+
+    monkeypatch.setattr("densecf.benchmark.runner.run_jobs", run_jobs)
+    monkeypatch.setattr(
+        "densecf.benchmark.progress.share_done",
+        lambda cell, stage, images, masks: 0.5 if stage.command == "finetune" and cell.row == "None" else 0.0,
+    )
+    assert main(["benchmark", str(write(phantom)), "--jobs", "2", *(["--quiet"] if quiet else [])]) == 2
+    shown = capsys.readouterr()
+    assert "-- VADeR RCE fair seed 0: exit code 1\nthe last line" in shown.err
+    assert "1 of 3 cells failed: VADeR RCE fair seed 0" in shown.err
+    told = ("None fair seed 0: finetune 50%; VADeR RCE fair seed 0: starts", "0 of 3 cells: ")
+    assert all((text in shown.err) is not quiet for text in told)
+    told = ("3 cells, 0 of them done", "done: None fair seed 0", "failed: VADeR RCE fair seed 0")
+    assert all((text in shown.out) is not quiet for text in told)
