@@ -92,6 +92,18 @@ def test_what_a_chart_shows_is_what_the_table_says(report):
     assert dict(chart[table.index]) == pytest.approx(dict(table), rel=1e-4)
 
 
+def test_external_records_have_a_section_of_their_own(tmp_path):
+    two = replace(SMALL, methods=("none", "vader"), protocols=("fair",), ablation=Ablation(), variants=())
+    half = [replace(result, external=result.cases.assign(dsc=result.cases["dsc"] / 2)) for result in make_results(two)]
+    page = make_report(two, half, {}, [], tmp_path)
+    assert "External records" in headings(page)
+    here, there = (
+        pd.read_csv(tmp_path / "data" / f"differences-{name}-chart.csv").set_index("label")["difference"]
+        for name in ("fair", "external")
+    )
+    assert dict(there) == pytest.approx(dict(here / 2), rel=1e-4)
+
+
 def test_nothing_finished_is_a_report_all_the_same(tmp_path):
     page = make_report(SMALL, [], {"a": "b"}, ["c"], tmp_path)
     assert headings(page) == ["Failed cells", "Cells not run", "Run it again"]

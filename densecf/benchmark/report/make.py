@@ -24,7 +24,7 @@ from densecf.benchmark.report.figures import (
 )
 from densecf.benchmark.report.page import DataFile, Output, Picture, Section, write_page
 from densecf.benchmark.report.tables import make_tables, to_csv, to_html, write_tables
-from densecf.benchmark.results import CellResult, RowResult, rows_of
+from densecf.benchmark.results import CellResult, RowResult, on_external, rows_of
 from densecf.benchmark.statistics import EVERY_METHOD, compare_with_baseline, ingredient_effects, order_of
 from densecf.config import to_dict
 from densecf.data.prepared import PreparedDataset
@@ -53,7 +53,7 @@ _LAYOUT = {
     "Differences to the baseline": ("differences",),
     "Table 1: embeddings": ("table1",),
     "Beside the paper": ("order", "deviations"),
-    "Other scanners and records": ("external",),
+    "External records": ("external",),
     "The two protocols": ("protocols", "optimism"),
     "Ablation": ("ablation", "ingredients", "matched"),
     "Variants": ("variants",),
@@ -187,12 +187,16 @@ def _section(heading: str, tables: Sequence[Table], figures: Sequence[Picture]) 
 
 def _charts(matrix: Matrix, results: Sequence[CellResult]) -> dict[str, list[Picture]]:
     """The charts that stand under tables, by heading."""
-    found: dict[str, list[Picture]] = {"Differences to the baseline": [], "Beside the paper": [], "Ablation": []}
+    names = ("Differences to the baseline", "Beside the paper", "External records", "Ablation")
+    found: dict[str, list[Picture]] = {name: [] for name in names}
     variants = rows_of(results, "variant")
     for protocol in matrix.protocols:
         rows = rows_of(results, "main", protocol)
         mine = [*rows, *(variants if protocol == "fair" else ())]
-        found["Differences to the baseline"] += _differences(mine, matrix.baseline, protocol)
+        found["Differences to the baseline"] += _differences(mine, matrix.baseline, protocol, protocol)
+        if protocol == "fair":
+            external = on_external(mine)
+            found["External records"] += _differences(external, matrix.baseline, "external", "external records")
         order = order_of(rows, {name: row["dsc"].mean for name, row in TABLE_2.items()}, PROTOCOLS[protocol].epoch)
         found["Beside the paper"] += _picture(
             f"paper-{protocol}",
@@ -229,7 +233,7 @@ def _charts(matrix: Matrix, results: Sequence[CellResult]) -> dict[str, list[Pic
     return found
 
 
-def _differences(rows: Sequence[RowResult], baseline: str, protocol: str) -> list[Picture]:
+def _differences(rows: Sequence[RowResult], baseline: str, name: str, what: str) -> list[Picture]:
     against = next((row for row in rows if row.name == baseline), None)
     if against is None:
         return []
@@ -249,13 +253,13 @@ def _differences(rows: Sequence[RowResult], baseline: str, protocol: str) -> lis
     if table.empty:
         return []
     return _picture(
-        f"differences-{protocol}-chart",
+        f"differences-{name}-chart",
         forest(
             table,
             across=f"DSC minus that of {baseline} (percentage points), with 95 % interval",
             methods={row.name: row.method for row in rows},
         ),
-        f"DSC against {baseline} on the same cases ({protocol}). Thick: the interval leaves out zero.",
+        f"DSC against {baseline} on the same cases ({what}). Thick: the interval leaves out zero.",
         f"A forest plot of the paired differences of {len(table)} methods to {baseline}.",
     )
 
