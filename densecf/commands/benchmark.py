@@ -173,7 +173,7 @@ class Progress:
         for stage, seconds, todo in zip(plan.stages[place], self.expected[place], self._open[place], strict=True):
             share = share_done(plan.cells[place], stage, images=plan.images[place], masks=plan.masks)
             done += share * seconds * todo
-            if 0 < share < 1:
+            if share < 1 and stage.folder.is_dir():
                 text = f"{stage.command} {share:.0%}"
         return min(done, self.seconds[place]), text
 

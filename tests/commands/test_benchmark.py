@@ -268,12 +268,14 @@ def test_progress_within_and_between_cells_is_shown(quiet, phantom, monkeypatch,
         finished(jobs[1], 1)
         return {jobs[1].title: "exit code 1\nthe last line"}
 
+    path = write(phantom)
+    look_ahead(BenchmarkOptions(path))[0].stages[0][0].folder.mkdir(parents=True)
     monkeypatch.setattr("densecf.benchmark.runner.run_jobs", run_jobs)
     monkeypatch.setattr(
         "densecf.benchmark.progress.share_done",
         lambda cell, stage, images, masks: 0.5 if stage.command == "finetune" and cell.row == "None" else 0.0,
     )
-    assert main(["benchmark", str(write(phantom)), "--jobs", "2", *(["--quiet"] if quiet else [])]) == 2
+    assert main(["benchmark", str(path), "--jobs", "2", *(["--quiet"] if quiet else [])]) == 2
     shown = capsys.readouterr()
     assert "-- VADeR RCE fair seed 0: exit code 1\nthe last line" in shown.err
     assert "1 of 3 cells failed: VADeR RCE fair seed 0" in shown.err
