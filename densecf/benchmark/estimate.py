@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from densecf import runs
-from densecf.benchmark.cells import Cell, Stage
+from densecf.benchmark.cells import Cell
+from densecf.benchmark.stages import Stage
 from densecf.benchmark.worker import is_done
 from densecf.config import ModelConfig, PretrainConfig
 from densecf.methods import METHODS
@@ -27,7 +28,7 @@ def stage_seconds(cell: Cell, stage: Stage, *, images: int, masks: int, size: in
 
     Args:
         cell: whose stage it is.
-        stage: of `densecf.benchmark.cells.stages_of`.
+        stage: of `densecf.benchmark.stages.stages_of`.
         images: records to pretrain on.
         masks: records to fine-tune on, all folds together.
         size: side of the images.

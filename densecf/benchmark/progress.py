@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from densecf import runs
-from densecf.benchmark.cells import Cell, Stage
+from densecf.benchmark.cells import Cell
+from densecf.benchmark.stages import Stage
 from densecf.benchmark.worker import is_done
 
 _TAIL_BYTES = 4096

@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from densecf import runs
-from densecf.benchmark.cells import Cell, Stage
+from densecf.benchmark.cells import Cell
+from densecf.benchmark.stages import Stage
 from densecf.benchmark.worker import is_done
 from densecf.evaluation.segmentation import summarise
 from densecf.evaluation.selection import best_epoch_summary

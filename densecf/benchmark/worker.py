@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from densecf import runs
-from densecf.benchmark.cells import Cell, Stage
+from densecf.benchmark.cells import Cell
+from densecf.benchmark.stages import Stage
 from densecf.errors import BusyError
 from densecf.files import exclusive_lock
 
@@ -27,7 +28,7 @@ def run_cell(cell: Cell, stages: Sequence[Stage], folds: Path, *, workers: int |
 
     Args:
         cell: with all its options.
-        stages: from `densecf.benchmark.cells.stages_of`.
+        stages: from `densecf.benchmark.stages.stages_of`.
         folds: the folds file that all cells share.
         workers: loader processes of the trainings; None: as configured.
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from densecf import runs
-from densecf.benchmark.cells import Cell, Inputs, Stage, make_cells, stages_of
+from densecf.benchmark.cells import Cell, make_cells
 from densecf.benchmark.matrix import Matrix, read_matrix
+from densecf.benchmark.stages import Inputs, Stage, stages_of
 from densecf.benchmark.worker import is_done
 from densecf.commands.datasets import PHANTOM_FOLDER, choose_rows, open_dataset, with_masks
 from densecf.commands.finetune import make_or_load_folds, on_one_device

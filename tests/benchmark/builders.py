@@ -163,3 +163,13 @@ def make_embeddings(purity: float = 0.9, more: Mapping[str, Any] | None = None) 
         "num_probe_test": 4,
         "seed": 0,
     } | dict(more or {})
+
+
+def cells_of(**options) -> list[Cell]:
+    """The cells of a matrix with these options."""
+    return make_cells(Matrix(**options), "hvae")
+
+
+def one(row: str = "MVD-CL", **options) -> Cell:
+    """The first of them in this row."""
+    return next(cell for cell in cells_of(**options) if cell.row == row)

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 
 from densecf import runs
-from densecf.benchmark.cells import Cell, Inputs, Stage, make_cells, stages_of
+from densecf.benchmark.cells import Cell, make_cells
 from densecf.benchmark.estimate import START_SECONDS, clock_text, correction, remembered, stage_seconds, views_of
 from densecf.benchmark.matrix import Matrix
+from densecf.benchmark.stages import Inputs, Stage, stages_of
 from densecf.config import ModelConfig, PretrainConfig
 from densecf.files import write_json_atomic, write_text_atomic
 from densecf.presets import pretrain_presets

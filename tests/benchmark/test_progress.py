@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from densecf.benchmark.cells import Inputs, make_cells, stages_of
+from densecf.benchmark.cells import make_cells
 from densecf.benchmark.matrix import Matrix
 from densecf.benchmark.progress import last_step, share_done
+from densecf.benchmark.stages import Inputs, stages_of
 
 MATRIX = Matrix(
     methods=("none", "vader"),

@@ -7,8 +7,9 @@ import pytest
 
 from densecf import runs
 from densecf.benchmark import worker
-from densecf.benchmark.cells import Inputs, Stage, make_cells, stages_of
+from densecf.benchmark.cells import make_cells
 from densecf.benchmark.matrix import Matrix
+from densecf.benchmark.stages import Inputs, Stage, stages_of
 from densecf.benchmark.worker import is_done, run_cell, train_alone
 from densecf.files import write_json_atomic, write_text_atomic
 
