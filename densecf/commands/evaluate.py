@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ def run_evaluate(options: EvaluateOptions) -> Path:
     from densecf.evaluation.network import evaluate_network
     from densecf.models.weights import load_run
 
-    weights = runs.find_weights(options.run)
+    started, weights = time.monotonic(), runs.find_weights(options.run)
     run = load_run(weights)
     data = open_dataset(options.data if options.data != "auto" else data_of(weights))
     rows = with_masks(data, choose_rows(data, where=options.where, split="manual"))
@@ -40,7 +41,7 @@ def run_evaluate(options: EvaluateOptions) -> Path:
     with runs.working_in(out):
         write_json_atomic(out / "embeddings.json", found)
         write_text_atomic(out / "embeddings.md", table)
-        runs.finish_run(out, "evaluate", latest=not options.keep_latest)
+        runs.finish_run(out, "evaluate", latest=not options.keep_latest, seconds=round(time.monotonic() - started))
     print(table)
     print(f"Run: {out}")
     return out
