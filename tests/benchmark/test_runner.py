@@ -74,9 +74,10 @@ def test_a_log_that_cannot_be_written(tmp_path):
 
 
 PARENT = """
-import sys
+import signal, sys
 from pathlib import Path
 from densecf.benchmark.runner import Job, Slot, run_jobs
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
 child = "import os, time; from densecf.benchmark.worker import stop_with_parent; stop_with_parent(); open(r'{pid}', 'w').write(str(os.getpid())); time.sleep(60)"
 run_jobs([Job("child", (sys.executable, "-c", child), Path(r"{log}"))], [Slot({{}})])
 """  # noqa: E501
