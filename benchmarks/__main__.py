@@ -3,6 +3,16 @@
 import subprocess
 import sys
 
-for name in ("views", "loss", "step", "chromap", "counterfactuals", "counterfactual_step", "prepare_share", "probe"):
+for name in (
+    "views",
+    "loss",
+    "step",
+    "chromap",
+    "explore",
+    "counterfactuals",
+    "counterfactual_step",
+    "prepare_share",
+    "probe",
+):
     print(f"== {name} ==", flush=True)
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

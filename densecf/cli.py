@@ -195,6 +195,17 @@ COMMANDS: dict[str, Command] = {
             "densecf chromap                                        # a phantom record and its counterfactuals",
         ),
     ),
+    "explore": Command(
+        "ExploreOptions",
+        "explore",
+        "run_explore",
+        "a page to point at pixels: how similar is every other one?",
+        (
+            "densecf explore image.png",
+            "densecf explore a.png b.dcm --run vader dvd-cl s-mvd-cl # the page switches between the runs",
+            "densecf explore --record 0001.png --data data/lungs     # a record and its counterfactuals",
+        ),
+    ),
     "probe": Command(
         "ProbeOptions",
         "probe",

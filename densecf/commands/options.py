@@ -474,3 +474,23 @@ class BenchmarkOptions:
     """Run nothing; make the report of the cells that are done."""
     quiet: Flag = False
     """No progress; only what came out."""
+
+
+@dataclass(frozen=True)
+class ExploreOptions:
+    """Write a page on which one points at a pixel and sees how similar all others are to it."""
+
+    images: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Image files; without any: a record and its counterfactuals."""
+    run: tuple[str, ...] = ("latest",)
+    """Pretraining runs that the page switches between."""
+    record: str = ""
+    """Show this record (its image column) with its counterfactuals, beside the image files if there are any."""
+    data: str = "auto"
+    """Prepared dataset of the record, phantom, or auto: the one that the runs were pretrained on."""
+    error: Annotated[float, tyro.conf.arg(metavar="SIMILARITY")] = 0.05
+    """No similarity on the page is wrong by more; a larger error leaves room for more images and runs."""
+    out: Path | None = None
+    """Folder of the product; without it: runs/explore/<image>."""
+    overwrite: Flag = False
+    """Replace what is in --out."""
