@@ -235,6 +235,17 @@ COMMANDS: dict[str, Command] = {
             "densecf embed --run s-mvd-cl --level pixel --points 200 --where split=test --out pixels.csv",
         ),
     ),
+    "export": Command(
+        "ExportOptions",
+        "export",
+        "run_export",
+        "a trained network for smp, timm or torchvision, with a model card",
+        (
+            "densecf export --format smp                            # the latest pretraining run",
+            "densecf export --run s-mvd-cl --fold 0 --format smp    # one fold of a fine-tuning run",
+            "densecf export --run cf-simclr --format timm --out exports/cf-simclr",
+        ),
+    ),
     "compare": Command(
         "CompareOptions",
         "compare",

@@ -477,6 +477,23 @@ class BenchmarkOptions:
 
 
 @dataclass(frozen=True)
+class ExportOptions:
+    """Write a trained network as another library reads it, with a model card. What was written is read again and must
+    give the same numbers as the run."""
+
+    format: Literal["smp", "timm", "torchvision"]
+    """smp: the U-Net; timm, torchvision: the encoder, or an image-level run's backbone."""
+    run: str = "latest"
+    """Pretraining run, or with --fold fine-tuning run: its folder, its name, or latest."""
+    fold: NonNegative | None = None
+    """The network of this fold of a fine-tuning run, from 0 as in its folds/ and cases.csv."""
+    out: Path | None = None
+    """Folder of the product; without it: runs/export/<run>-<format>."""
+    overwrite: Flag = False
+    """Replace the export that is in --out."""
+
+
+@dataclass(frozen=True)
 class ExploreOptions:
     """Write a page on which one points at a pixel and sees how similar all others are to it."""
 

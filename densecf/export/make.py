@@ -1,0 +1,64 @@
+"""One exported folder: written beside its place, checked there, then put in it as a whole."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+
+from densecf.environment import now
+from densecf.errors import ConfigError
+from densecf.export.card import model_card, provenance
+from densecf.export.formats import FORMATS
+from densecf.export.metrics import find_metrics
+from densecf.export.source import Source
+from densecf.files import (
+    explained_os_errors,
+    replace_directory,
+    sha256_of_file,
+    write_json_atomic,
+    write_text_atomic,
+)
+
+CARD = "README.md"
+FACTS = "densecf.json"
+"""What was exported, for machines; a folder that holds it may be replaced."""
+
+
+def export(source: Source, form: str, out: Path, *, overwrite: bool = False) -> Path:
+    """Writes the network in one format, with its model card and ``densecf.json``, and returns ``out``.
+
+    Args:
+        source: the network.
+        form: one of `FORMATS`.
+        out: the folder.
+        overwrite: replace an export that is already there.
+
+    Raises:
+        ConfigError: the format does not fit the run, or ``out`` may not be replaced.
+        DensecfError: what was written gives other numbers than the run.
+    """
+    check_free(out, overwrite)
+    partial = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        with explained_os_errors(out):
+            partial.mkdir(parents=True)
+        written = FORMATS[form](source, partial)
+        digest = sha256_of_file(source.weights)
+        write_text_atomic(partial / CARD, model_card(source, written, find_metrics(source), digest))
+        facts = {"format": form, "network": source.facts, "provenance": provenance(source, digest), "exported": now()}
+        write_json_atomic(partial / FACTS, facts)
+        replace_directory(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out
+
+
+def check_free(out: Path, overwrite: bool) -> None:
+    """Raises ConfigError when something is in ``out`` that may not be replaced."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / FACTS).is_file():
+        raise ConfigError(f"{out}: exists and is no export of densecf, so it is left alone; choose another --out")
+    if not overwrite:
+        raise ConfigError(f"{out}: holds an export already; replace it with --overwrite, or choose another --out")
