@@ -125,7 +125,7 @@ def compare_with_baseline(rows: Sequence[RowResult], baseline: RowResult) -> lis
     Raises:
         DataError: a row was tested on other cases.
     """
-    found = {row.name: _compare(row.mean_cases, baseline.mean_cases) for row in rows if row.name != baseline.name}
+    found = {row.name: _compare(*cases_of_pair(row, baseline)) for row in rows if row.name != baseline.name}
     corrected: dict[str, dict[str, float]] = {name: {} for name in found}
     for measure in MEASURES:
         family = {name: mine[measure].p_value for name, mine in found.items() if measure in mine}
@@ -202,6 +202,15 @@ def protocol_differences(fair: Sequence[RowResult], authors: Sequence[RowResult]
     return found
 
 
+def cases_of_pair(first: RowResult, second: RowResult) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The cases of two rows, averaged over the seeds that both have: a seed's luck is then in both. Where they share
+    none, over all seeds of each."""
+    both = set(first.seeds) & set(second.seeds)
+    if both:
+        first, second = _with_seeds(first, both), _with_seeds(second, both)
+    return first.mean_cases, second.mean_cases
+
+
 def optimism(row: RowResult) -> dict[str, float]:
     """By measure, what choosing the epoch on the held-out fold adds: best - last, of the same runs."""
     return _changes(row.summary("best"), row.summary("last"))
@@ -227,12 +236,12 @@ def order_of(rows: Sequence[RowResult], published: Mapping[str, float], epoch: s
     )
     defined = len(set(ours.values())) > 1 and len(set(theirs.values())) > 1
     tau = kendalltau(list(ours.values()), list(theirs.values())) if defined else None
-    cases = {row.name: row.mean_cases for row in shared}
+    by_name = {row.name: row for row in shared}
     deviations = []
     for pair in combinations(names, 2):
         first, second = sorted(pair, key=lambda name: -ours[name])
         if ours[first] > ours[second] and theirs[first] <= theirs[second]:
-            difference = paired_differences(cases[first], cases[second])
+            difference = paired_differences(*cases_of_pair(by_name[first], by_name[second]))
             deviations.append(Deviation(first, second, theirs[first] - theirs[second], difference))
     return Order(
         ours,

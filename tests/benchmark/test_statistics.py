@@ -54,6 +54,20 @@ def test_a_constant_shift_is_found_exactly(results):
         assert found.holm["dsc"] == pytest.approx(2 * found.differences["dsc"].p_value), "a family of two, all alike"
 
 
+def test_only_seeds_that_both_have_are_compared(results):
+    """A lucky seed that one row lacks must not pass for a difference."""
+    none, _, ours = rows_of(results, "main")
+    lucky = replace(none.cells[1], cases=none.cells[1].cases.assign(dsc=lambda cases: cases["dsc"] + 5))
+    baseline = replace(none, cells=(none.cells[0], lucky))
+    alone = replace(ours, cells=ours.cells[:1])
+    gain = known_gain(ours.cells[0].cell)
+    assert compare_with_baseline([alone], baseline)[0].differences["dsc"].mean == pytest.approx(gain)
+    assert compare_with_baseline([ours], baseline)[0].differences["dsc"].mean == pytest.approx(gain - 2.5)
+    other = replace(ours.cells[0], cell=replace(ours.cells[0].cell, seed=7))
+    strangers = replace(ours, cells=(other,))
+    assert compare_with_baseline([strangers], baseline)[0].differences["dsc"].mean == pytest.approx(gain - 2.5)
+
+
 def test_seeds_are_averaged_case_by_case(results):
     none, _, ours = rows_of(results, "main")
     first, second = ours.cells

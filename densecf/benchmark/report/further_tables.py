@@ -25,6 +25,7 @@ from densecf.benchmark.results import RowResult
 from densecf.benchmark.statistics import (
     Differences,
     Effect,
+    cases_of_pair,
     in_table_order,
     optimism,
     protocol_differences,
@@ -165,7 +166,7 @@ def variants_table(
         mine = [row for row in main if row.method == method]
         for row in (*mine, *(row for row in variants if row.method == method)):
             summary = row.summary("last")
-            change = paired_differences(row.mean_cases, mine[0].mean_cases) if mine and row not in mine else None
+            change = paired_differences(*cases_of_pair(row, mine[0])) if mine and row not in mine else None
             found.append(
                 (
                     row.name,
@@ -177,8 +178,8 @@ def variants_table(
                 )
             )
     notes = (
-        f"Last epoch{over_seeds(variants)}. Change: against the main row of the same method, over the same cases. "
-        f"{INTERVAL_NOTE}",
+        f"Last epoch{over_seeds(variants)}. Change: against the main row of the same method, over the same cases "
+        f"and the seeds that both have. {INTERVAL_NOTE}",
         *(f"{name}: {text}" for name, text in (about or {}).items() if text),
     )
     return Table("variants", "Variants", columns, tuple(found), notes)
