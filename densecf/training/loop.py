@@ -106,6 +106,7 @@ def fit(
         raise
     if trainer.interrupted:
         raise KeyboardInterrupt
+    check_weights(module, title)
 
 
 def _make_trainer(hardware: HardwareConfig, **options: Any) -> Trainer:
@@ -163,6 +164,15 @@ def check_finite(loss: torch.Tensor, step: int) -> None:
         raise DensecfError(
             f"the loss is {loss.item()} at step {step}: lower --optim.lr, or use --hardware.precision 32; "
             "the last checkpoint is kept"
+        )
+
+
+def check_weights(module: LightningModule, title: str) -> None:
+    """Raises DensecfError when a training ended with weights that are no numbers: its last steps went unlogged."""
+    if not all(torch.isfinite(values).all() for values in module.state_dict().values() if values.is_floating_point()):
+        raise DensecfError(
+            f"{title}: ended with weights that are not finite numbers: start again with a lower --optim.lr, with "
+            "gradient clipping, or with --hardware.precision 32"
         )
 
 

@@ -143,6 +143,16 @@ def test_a_loss_that_is_no_number_stops_the_training():
     check_finite(torch.tensor(1.0), 7)
 
 
+def test_weights_that_break_after_the_last_logged_step_are_noticed(tmp_path):
+    class Breaks(Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            if batch_idx == trainer.num_training_batches - 1:
+                module.net.weight.data[0, 0] = float("inf")
+
+    with pytest.raises(DensecfError, match=r"toy: ended with weights that are not finite"):
+        train(tmp_path / "run", StepPlan(tuple(range(5)), 2, 2), callbacks=[Breaks()])
+
+
 def test_precision_is_taken_as_asked():
     assert resolve_precision(HARDWARE) == "32"
     assert resolve_precision(HardwareConfig(accelerator="cpu", precision="bf16-mixed")) == "bf16-mixed"
