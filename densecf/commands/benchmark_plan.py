@@ -16,7 +16,7 @@ from densecf.benchmark.matrix import Matrix, read_matrix
 from densecf.benchmark.stages import Inputs, Stage, stages_of
 from densecf.benchmark.worker import is_done
 from densecf.commands.datasets import PHANTOM_FOLDER, choose_rows, open_dataset, with_masks
-from densecf.commands.finetune import make_or_load_folds, on_one_device
+from densecf.commands.finetune import external_rows, make_or_load_folds, on_one_device
 from densecf.commands.models import with_counterfactuals
 from densecf.commands.options import BenchmarkOptions, PreparePhantomOptions
 from densecf.commands.pretrain import refuse_idle_options
@@ -232,8 +232,10 @@ def check_against_data(
     from densecf.training.datasets import choose_counterfactuals
 
     counts = []
-    tested = set(records["patient_id"])
     for cell in cells:
+        with naming(f"{cell.title}: finetune"):
+            external = external_rows(cell.finetune, data, records)
+        tested = set(records["patient_id"]) | set(data.records.iloc[external]["patient_id"])
         config, rows = cell.pretrain, []
         if config is not None:
             with naming(cell.title):

@@ -32,20 +32,25 @@ def open_dataset(name: str, *, progress: bool = True) -> PreparedDataset:
     return PreparedDataset.open(PHANTOM_FOLDER)
 
 
-def choose_rows(data: PreparedDataset, *, where: str, split: str, exclude: str = "") -> list[int]:
+def choose_rows(
+    data: PreparedDataset, *, where: str, split: str, exclude: str = "", option: str = "--where"
+) -> list[int]:
     """Rows that match ``where``, or those of ``split`` when it is empty, less the patients of ``exclude``.
+
+    Args:
+        option: that gave ``where``, for error messages.
 
     Raises:
         DataError: an expression cannot be used, or nothing is left.
     """
     records = data.records
-    chosen = _matching(data, "--where", where) if where else records["split"] == split
+    chosen = _matching(data, option, where) if where else records["split"] == split
     if exclude:
         patients = set(records.loc[_matching(data, "--exclude", exclude), "patient_id"])
         chosen &= ~records["patient_id"].isin(patients)
     rows = np.flatnonzero(chosen.to_numpy()).tolist()
     if not rows:
-        wanted = f"--where {where}" if where else f"split {split!r}"
+        wanted = f"{option} {where}" if where else f"split {split!r}"
         raise DataError(
             f"{data.path}: no record is left for {wanted}" + (f" without --exclude {exclude}" if exclude else "")
         )

@@ -39,9 +39,9 @@ def run_finetune(options: FinetuneOptions) -> Path:
         data=PHANTOM if source == PHANTOM else str(data.path.resolve()),
     )
     records = data.records.iloc[with_masks(data, choose_rows(data, where=config.where, split="manual"))]
+    external = external_rows(config, data, records)
     if weights is not None:
-        refuse_leak(weights, records)
-    external = external_rows(config, data, records, weights)
+        refuse_leak(weights, pd.concat([records, data.records.iloc[external]]))
     started_from = {
         "dataset_checksum": data.checksum,
         "pretrained_sha256": sha256_of_file(weights) if weights else "",
@@ -130,26 +130,22 @@ def refuse_leak(weights: Path, records: pd.DataFrame) -> None:
     check_no_leak(set(patients), set(records["patient_id"]))
 
 
-def external_rows(
-    config: FinetuneConfig, data: PreparedDataset, records: pd.DataFrame, weights: Path | None
-) -> list[int]:
+def external_rows(config: FinetuneConfig, data: PreparedDataset, records: pd.DataFrame) -> list[int]:
     """The rows of ``--external``; none without it.
 
     Raises:
-        LeakError: a patient among them was fine-tuned or pretrained on.
+        DataError: no record matches, or none of those has a mask.
+        LeakError: a patient among them is fine-tuned on.
     """
     if not config.external:
         return []
-    rows = with_masks(data, choose_rows(data, where=config.external, split=""))
-    chosen = data.records.iloc[rows]
-    shared = sorted(set(chosen["patient_id"]) & set(records["patient_id"]))
+    rows = with_masks(data, choose_rows(data, where=config.external, split="", option="--external"))
+    shared = sorted(set(data.records.iloc[rows]["patient_id"]) & set(records["patient_id"]))
     if shared:
         raise LeakError(
             f"--external {config.external}: {len(shared):,} patients are in the folds too: {listing(shared, 5)}; "
             "choose other records, with --external or with --where"
         )
-    if weights is not None:
-        refuse_leak(weights, chosen)
     return rows
 
 

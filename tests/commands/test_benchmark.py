@@ -67,6 +67,9 @@ COLDER = {"name": "Colder", "method": "vader"}
         ({"pretrain": {"where": "split=manual"}}, "VADeR RCE fair seed 0: "),
         ({"finetune": {"where": "colour=red"}}, "colour"),
         ({"finetune": {"folds": 500}}, "500"),
+        ({"finetune": {"external": "split=nowhere"}}, "finetune: --external split=nowhere"),
+        ({"finetune": {"external": "split=manual"}}, "patients are in the folds too"),
+        ({"finetune": {"external": "split=train"}}, "VADeR RCE fair seed 0: "),
         (
             {"variants": [COLDER | {"method": "none", "finetune": {"train_cases": 900}}]},
             "Colder fair seed 0: --train-c",
