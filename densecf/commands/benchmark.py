@@ -17,6 +17,7 @@ from densecf.commands.benchmark_plan import (
     look_ahead,
     make_plan,
     open_seconds,
+    read_cells,
 )
 from densecf.commands.options import BenchmarkOptions
 from densecf.errors import ConfigError, DensecfError
@@ -41,6 +42,7 @@ def run_benchmark(options: BenchmarkOptions) -> Path:
     refuse_contradictions(options)
     if options.dry_run:
         return dry_run(options)
+    choose(read_cells(options.matrix)[1], options.only)  # a slip must be told before anything is made
     plan = make_plan(options)
     chosen = choose(plan.cells, options.only)
     if os.environ.get(CELL):

@@ -199,6 +199,14 @@ def test_without_a_choice_all_are_chosen():
     assert choose(CELLS, ()) == list(range(len(CELLS)))
 
 
+def test_a_choice_of_nothing_makes_nothing(phantom, workplace, capsys):
+    path = write(phantom)
+    before = names(workplace)
+    assert main(["benchmark", str(path), "--only", "nobody"]) == 2
+    assert "--only nobody: no such cell" in capsys.readouterr().err
+    assert names(workplace) == before
+
+
 @pytest.mark.parametrize("wish", ["99", "nobody", ""])
 def test_a_choice_of_nothing_lists_what_there_is(wish):
     with pytest.raises(ConfigError, match=r"no such cell; there are\n +0  None fair seed 0"):

@@ -49,7 +49,7 @@ def make_tables(matrix: Matrix, results: Sequence[CellResult]) -> list[Table]:
         ingredients_table(ingredient_effects(ablation)),
         matched_table(matched_counterfactuals(ablation)),
         protocols_table(fair, main.get("authors", [])),
-        optimism_table([row for rows in main.values() for row in rows]),
+        optimism_table([row for rows in main.values() for row in rows if row.curves["epoch"].nunique() > 1]),
         variants_table(variants, fair, {variant.name: variant.about for variant in matrix.variants}),
         costs_table(results),
     ]
