@@ -30,7 +30,7 @@ napoleon_use_rtype = False
 # What a link of the Markdown means on the site, where it leads out of this folder or to a folder.
 LINKS = {
     r"(\.\./)+README\.md#your-own-images": "your-own-images.md",
-    r"results/": "index.md",
+    r"results/": "results/index.md",
 }
 
 
