@@ -217,8 +217,12 @@ def test_killed_and_resumed_equals_uninterrupted(command, method, phantom, run_d
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_training_is_no_success_and_says_how_to_go_on(sent, phantom, tmp_path):
     arguments = pretrain_arguments(phantom, "simclr", "--checkpoint-minutes", 0, "--epochs", 50)
+    program = (  # a shell's background job would ignore Ctrl-C
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from densecf.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "densecf", *arguments], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, *map(str, arguments)], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
     while not (tmp_path / "runs/pretrain/simclr/checkpoint.ckpt").exists() and time.monotonic() < deadline:
