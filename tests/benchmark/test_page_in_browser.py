@@ -1,7 +1,5 @@
 """The report in a real browser, without a network: nothing is missing, nothing complains, a phone can show it."""
 
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +11,6 @@ from densecf.benchmark.report.make import make_report
 from densecf.benchmark.report.page import Output, Picture, Section
 from tests.benchmark.builders import MATRIX, make_results
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on the PATH")
 LONG = "a-word-that-has-no-end-" * 20
 
 
@@ -33,17 +29,6 @@ def report(tmp_path_factory) -> Path:
         pictures=[wide],
         dataset=LONG,
     )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # Containers often run as root and without the rights that Chromium's sandbox needs.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, chromium_sandbox=False)
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("width", [390, 1280])

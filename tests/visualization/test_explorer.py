@@ -1,7 +1,6 @@
 """The explorer page: in a real browser without a network, it draws the similarities that Python computes."""
 
 import re
-import shutil
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,8 +10,6 @@ from densecf.errors import DataError
 from densecf.visualization.explorer import Method, View, explorer_page, palette, write_explorer
 from densecf.visualization.quantise import measured_error, quantise
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium or Chrome on the PATH")
 ERROR = 0.04
 TITLE = "a</script><b>&.png"
 SHAPES = [(24, 24), (24, 24), (20, 28)]
@@ -70,17 +67,6 @@ def test_titles_are_text_and_nothing_is_fetched():
     assert f"{methods[0].embeddings.bound:.3f}" in text
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # Containers often run as root and without the rights that Chromium's sandbox needs.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, chromium_sandbox=False)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def page(browser, tmp_path) -> Iterator:
     write_explorer(tmp_path / "page.html", TITLE, *make_parts())
@@ -121,7 +107,6 @@ def drawn(page, view: int) -> np.ndarray:
     return np.where(pixels[..., 3] > 0, found, np.nan)
 
 
-@needs_browser
 def test_draws_what_python_computes_and_switches_runs(page):
     for run in (0, 1):
         page.select_option("#run", str(run))
@@ -135,7 +120,6 @@ def test_draws_what_python_computes_and_switches_runs(page):
                 assert np.abs(found - expected)[valid].max() <= ERROR + 1 / 255  # 256 colours
 
 
-@needs_browser
 def test_a_pinned_pixel_stays_and_values_are_read(page):
     hover(page, 0, 12, 5)
     page.mouse.down()
@@ -156,7 +140,6 @@ def test_a_pinned_pixel_stays_and_values_are_read(page):
     assert page.inner_text("#status") == f"No image at row 0, column 0 of {TITLE}"
 
 
-@needs_browser
 def test_keys_move_and_pin(page):
     page.locator("canvas").nth(1).focus()
     for key in ("ArrowDown", "ArrowRight", "ArrowRight", "Shift+ArrowUp"):
@@ -172,7 +155,6 @@ def test_keys_move_and_pin(page):
     assert page.inner_text("#status") == "Similarity to row 0, column 14 of do(scanner=other)"
 
 
-@needs_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_fits_a_phone(browser, tmp_path, scheme):
     write_explorer(tmp_path / "page.html", TITLE, *make_parts())
