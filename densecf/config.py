@@ -5,15 +5,12 @@ This file imports neither torch nor anything that does, so that ``densecf --help
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Literal
 
 import tyro
 from annotated_types import Ge, Gt, Interval
 
-from densecf.errors import ConfigError
 from densecf.methods import METHODS
 from densecf.views.parameters import ViewParameters
 
@@ -25,7 +22,6 @@ Count = Annotated[int, Ge(1)]
 NonNegative = Annotated[int, Ge(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Share = Annotated[float, Interval(gt=0, le=1)]
-Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
@@ -340,72 +336,3 @@ class CounterfactualConfig:
         )
     )
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """The config as plain YAML-able values (tuples become lists)."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        return str(value) if isinstance(value, Path) else value
-
-    return plain(dataclasses.asdict(config))
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options as dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
-
-
-def from_dict(kind: type[Config], values: dict[str, Any], source: str) -> Config:
-    """Builds a config and checks types, ranges and unknown names.
-
-    Raises:
-        ConfigError: naming ``source`` and listing every mistake at once.
-    """
-    from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
-
-    strict = with_config(ConfigDict(extra="forbid"))
-    for nested in _dataclasses_in(kind):
-        strict(nested)
-    try:
-        return TypeAdapter(kind).validate_python(values)
-    except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
-        raise ConfigError(f"{source}: {len(lines)} option(s) do not fit:\n" + "\n".join(lines)) from None
-
-
-def _dataclasses_in(kind: Any) -> set[type]:
-    """The dataclasses that a type is made of, itself included."""
-    found: set[type] = set()
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = get_type_hints(kind)
-        return {kind}.union(*(_dataclasses_in(hints[part.name]) for part in dataclasses.fields(kind)))
-    for part in get_args(kind):
-        found |= _dataclasses_in(part)
-    return found
-
-
-def load_yaml(kind: type[Config], path: Path) -> Config:
-    """Reads a config file; fields it leaves out keep their defaults.
-
-    Raises:
-        ConfigError: when the file is missing, is no YAML mapping, or does not fit.
-    """
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a YAML file ({error})") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected a mapping of options, found {type(values).__name__}")
-    return from_dict(kind, values, str(path))

@@ -143,6 +143,11 @@ def pretrain_presets(method: str) -> dict[str, PretrainConfig]:
     return {name: replace(preset, method=method, **of_method.get(name, {})) for name, preset in presets.items()}
 
 
+def lacks_radius(config: PretrainConfig) -> bool:
+    """Points drawn anywhere, without saying how near to each other they are the same."""
+    return config.sampling == "anywhere" and not config.match_radius
+
+
 def idle_options(config: PretrainConfig) -> list[str]:
     """Options that were set, other than by a preset, and that the method would ignore; groups by their name."""
     row = METHODS[config.method]

@@ -7,7 +7,8 @@ import yaml
 
 from densecf.commands.defaults import default_options
 from densecf.commands.options import PretrainOptions
-from densecf.config import FinetuneConfig, PretrainConfig, from_dict, load_yaml, to_dict
+from densecf.config import FinetuneConfig, PretrainConfig
+from densecf.config_values import from_dict, load_yaml, to_dict
 from densecf.errors import ConfigError
 from densecf.methods import METHODS
 from densecf.presets import FINETUNE_PRESETS, PIXEL_PRESETS, pretrain_presets

@@ -9,7 +9,8 @@ from typing import Any
 from densecf.benchmark.matrix import Matrix
 from densecf.benchmark.protocols import NONE, PROTOCOLS, Setting
 from densecf.benchmark.views_code import pretrain_options
-from densecf.config import PHANTOM, FinetuneConfig, PretrainConfig, flat, from_dict, to_dict
+from densecf.config import PHANTOM, FinetuneConfig, PretrainConfig
+from densecf.config_values import flat, from_dict, to_dict
 from densecf.errors import ConfigError
 from densecf.methods import METHODS
 from densecf.presets import FINETUNE_PRESETS, idle_options, pretrain_presets

@@ -33,6 +33,7 @@ class CellResult:
         training: the lines of the pretraining's ``metrics.jsonl``; empty without pretraining.
         embeddings: what ``densecf evaluate`` measured; None where there is nothing to measure.
         seconds: what each stage took, the last stretch of it when it was interrupted.
+        versions: of densecf, that its stages were run by.
         external: as ``cases``, of the ``--external`` records, each once a fold; empty without any.
     """
 
@@ -43,6 +44,7 @@ class CellResult:
     training: pd.DataFrame
     embeddings: dict[str, Any] | None
     seconds: dict[str, float]
+    versions: tuple[str, ...] = ()
     external: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
@@ -132,6 +134,7 @@ def rows_of(results: Sequence[CellResult], part: str, protocol: str = "fair") ->
 
 
 def _read_cell(cell: Cell, folders: Mapping[str, Path]) -> CellResult:
+    provenance = {name: runs.read_provenance(folder) for name, folder in folders.items()}
     fine, pretrained, measured = folders["finetune"], folders.get("pretrain"), folders.get("evaluate")
     return CellResult(
         cell,
@@ -140,9 +143,16 @@ def _read_cell(cell: Cell, folders: Mapping[str, Path]) -> CellResult:
         pd.read_csv(fine / CURVES),
         pd.DataFrame(read_metrics(pretrained / runs.METRICS)) if pretrained else pd.DataFrame(),
         read_json(measured / "embeddings.json", "evaluation") if measured else None,
-        {name: float(runs.read_provenance(folder).get("seconds", 0)) for name, folder in folders.items()},
+        {name: float(told.get("seconds", 0)) for name, told in provenance.items()},
+        tuple(sorted({version_text(told) for told in provenance.values()})),
         read_cases(fine / EXTERNAL) if (fine / EXTERNAL).is_file() else pd.DataFrame(),
     )
+
+
+def version_text(provenance: Mapping[str, Any]) -> str:
+    """The version of densecf that a provenance names, with its commit where there is one."""
+    version, commit = str(provenance.get("densecf", "?")), provenance.get("git_commit")
+    return f"{version} ({commit[:12]})" if commit else version
 
 
 def _of_seed(table: pd.DataFrame, result: CellResult) -> pd.DataFrame:

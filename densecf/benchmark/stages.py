@@ -11,7 +11,8 @@ from typing import Any
 
 from densecf.benchmark.cells import Cell
 from densecf.benchmark.protocols import NONE
-from densecf.config import FinetuneConfig, PretrainConfig, flat, to_dict
+from densecf.config import FinetuneConfig, PretrainConfig
+from densecf.config_values import flat, to_dict
 from densecf.methods import METHODS
 from densecf.training.domains import intervened_parents
 

@@ -244,12 +244,27 @@ def make_report(plan: Plan, failed: dict[str, str]) -> None:
         plan.matrix,
         results,
         failed,
-        [cell.title for cell in plan.cells if cell.title not in known],
+        {
+            cell.title: last_words(plan.out / LOGS, place, cell.title)
+            for place, cell in enumerate(plan.cells)
+            if cell.title not in known
+        },
         plan.out,
         pictures=picture_sections(plan.matrix, results, plan.data, plan.source),
         dataset=dataset_text(plan.data, plan.source),
     )
     print(f"Report: {page} ({page.stat().st_size / 1e6:.1f} MB), of {len(results)} of {len(plan.cells)} cells")
+
+
+def last_words(logs: Path, place: int, title: str) -> str:
+    """What a cell that is not done printed last; "" where it was never started."""
+    from densecf.benchmark.runner import last_lines
+
+    found = [*logs.glob(f"{place:03d}.log"), *logs.glob(f"slurm-*-{place}.out")]
+    for log in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
+        if f"== {title}: ".encode() in log.read_bytes():  # an edited matrix may have numbered otherwise
+            return last_lines(log)
+    return ""
 
 
 def _loader_processes() -> int | None:

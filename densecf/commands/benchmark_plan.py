@@ -11,16 +11,17 @@ from pathlib import Path
 import pandas as pd
 
 from densecf import runs
+from densecf.benchmark.cell_checks import cell_mistakes, unheard_options
 from densecf.benchmark.cells import Cell, make_cells
 from densecf.benchmark.matrix import Matrix, read_matrix
+from densecf.benchmark.matrix_checks import in_terms_of_the_file
 from densecf.benchmark.stages import Inputs, Stage, stages_of
 from densecf.benchmark.worker import is_done
 from densecf.commands.datasets import PHANTOM_FOLDER, choose_rows, open_dataset, with_masks
-from densecf.commands.finetune import external_rows, make_or_load_folds, on_one_device
+from densecf.commands.finetune import external_rows, make_or_load_folds
 from densecf.commands.models import with_counterfactuals
 from densecf.commands.options import BenchmarkOptions, PreparePhantomOptions
-from densecf.commands.pretrain import refuse_idle_options
-from densecf.config import PHANTOM, FinetuneConfig, PretrainConfig, flat, to_dict
+from densecf.config import PHANTOM, FinetuneConfig, PretrainConfig
 from densecf.data.layout import counterfactual_file
 from densecf.data.prepared import PreparedDataset
 from densecf.data.splits import Folds, check_no_leak
@@ -137,10 +138,8 @@ def read_cells(path: Path) -> tuple[Matrix, list[Cell]]:
     matrix = read_matrix(path)
     with naming(path):
         cells = make_cells(matrix, matrix.counterfactuals)
-        for cell in cells:
-            with naming(cell.title):
-                check_options(cell)
-        check_heard(matrix, cells)
+    if found := [*unheard_options(matrix, cells), *cell_mistakes(cells)]:
+        raise ConfigError("\n".join(f"{path}: {mistake}" for mistake in found))
     return matrix, cells
 
 
@@ -151,46 +150,17 @@ def folder_of(options: BenchmarkOptions) -> Path:
 
 @contextmanager
 def naming(place: object) -> Iterator[None]:
-    """Puts a file or a row in front of the messages of errors that do not name it yet."""
+    """Puts a file or a row in front of the messages of errors that do not name it yet, and says them in its terms."""
     try:
         yield
     except DensecfError as error:
-        if str(place) in str(error):
-            raise
-        raise type(error)(f"{place}: {error}") from None
+        message = in_terms_of_the_file(str(error))
+        raise type(error)(message if str(place) in message else f"{place}: {message}") from None
 
 
 def counterfactual_configs(cells: Sequence[Cell]) -> list[PretrainConfig]:
     """The pretrainings that use counterfactuals."""
     return [cell.pretrain for cell in cells if cell.pretrain and cell.pretrain.counterfactuals != "none"]
-
-
-def check_options(cell: Cell) -> None:
-    """Raises ConfigError for options that a cell cannot be run with, or would ignore."""
-    on_one_device(cell.finetune)
-    config = cell.pretrain
-    if config is None:
-        return
-    refuse_idle_options(config)
-    if config.hardware.devices not in ("auto", 1) or config.hardware.num_nodes > 1:
-        raise ConfigError("pretrain: each cell runs on one device; leave hardware.devices and num_nodes out")
-    row = METHODS[config.method]
-    if row.objective != "segment" and config.counterfactuals == "none" and not cell.views:
-        raise ConfigError("without any letter of R, C and E all views are the same; give it some")
-    if row.objective == "distil" and not {"C", "E"} <= set(cell.views):
-        raise ConfigError("its crops and effects are options of distillation, so its views need C and E")
-
-
-def check_heard(matrix: Matrix, cells: Sequence[Cell]) -> None:
-    """Raises ConfigError for options of all rows that no row hears."""
-    used = [flat(to_dict(cell.pretrain)) for cell in cells if cell.pretrain]
-    given = flat(to_dict(matrix)["pretrain"])
-    unheard = [name for name, value in given.items() if all(config.get(name) != value for config in used)]
-    if unheard:
-        raise ConfigError(
-            f"pretrain: {', '.join(unheard)}: no row hears it (the lengths and crops of image-level methods are set "
-            "under of_method)"
-        )
 
 
 def choose_source(matrix: Matrix, cells: Sequence[Cell], data: PreparedDataset) -> str:

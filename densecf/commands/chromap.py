@@ -11,7 +11,7 @@ from densecf.commands.datasets import open_dataset
 from densecf.commands.finetune import data_of
 from densecf.commands.images import LoadedImage, load_files, load_record
 from densecf.commands.options import ChromapOptions
-from densecf.config import to_dict
+from densecf.config_values import to_dict
 from densecf.errors import ConfigError
 from densecf.files import sha256_of_file
 from densecf.visualization.chromap import MapEntry, make_chromaps, save_overlays

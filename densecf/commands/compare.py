@@ -6,7 +6,7 @@ from pathlib import Path
 
 from densecf import runs
 from densecf.commands.options import CompareOptions
-from densecf.config import to_dict
+from densecf.config_values import to_dict
 from densecf.errors import ConfigError
 from densecf.files import write_text_atomic
 

@@ -15,7 +15,8 @@ from densecf.commands.datasets import choose_rows, open_dataset
 from densecf.commands.finetune import data_of
 from densecf.commands.models import embedded_model, find_model
 from densecf.commands.options import CounterfactualEvaluateOptions
-from densecf.config import PHANTOM, to_dict
+from densecf.config import PHANTOM
+from densecf.config_values import to_dict
 from densecf.counterfactuals.generation import default_interventions, unknown_parents
 from densecf.counterfactuals.holdout import held_out
 from densecf.counterfactuals.interventions import Intervention, parse_interventions

@@ -18,7 +18,8 @@ from densecf.commands.options import (
     CounterfactualImportOptions,
     CounterfactualShowOptions,
 )
-from densecf.config import PHANTOM, to_dict
+from densecf.config import PHANTOM
+from densecf.config_values import to_dict
 from densecf.counterfactuals.interventions import Intervention, parse_interventions
 from densecf.counterfactuals.parents import CONTINUOUS, UNKNOWN, Parent, Parents, value_text
 from densecf.data.prepared import PreparedDataset

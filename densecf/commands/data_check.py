@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from densecf import runs
 from densecf.commands.datasets import open_dataset
 from densecf.commands.options import DataCheckOptions
-from densecf.config import to_dict
+from densecf.config_values import to_dict
 from densecf.errors import DataError
 from densecf.files import write_json_atomic, write_text_atomic
 

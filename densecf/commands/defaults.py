@@ -8,16 +8,8 @@ from typing import Any
 
 from densecf import runs
 from densecf.commands.options import CounterfactualRunOptions, RunOptions
-from densecf.config import (
-    PHANTOM,
-    CounterfactualConfig,
-    FinetuneConfig,
-    PretrainConfig,
-    flat,
-    from_dict,
-    load_yaml,
-    to_dict,
-)
+from densecf.config import PHANTOM, CounterfactualConfig, FinetuneConfig, PretrainConfig
+from densecf.config_values import flat, from_dict, load_yaml, to_dict
 from densecf.data.layout import read_meta
 from densecf.errors import ConfigError
 from densecf.methods import METHODS

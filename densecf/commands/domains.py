@@ -11,7 +11,7 @@ from densecf import runs
 from densecf.commands.datasets import choose_rows, open_dataset
 from densecf.commands.networks import NONE, as_text, dataset_of, open_networks, run_name
 from densecf.commands.options import DomainsOptions
-from densecf.config import to_dict
+from densecf.config_values import to_dict
 from densecf.data.prepared import PreparedDataset
 from densecf.data.problems import listing
 from densecf.errors import DataError

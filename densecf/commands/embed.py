@@ -10,7 +10,7 @@ import pandas as pd
 from densecf.commands.datasets import choose_rows, open_dataset
 from densecf.commands.networks import Network, dataset_of, open_networks
 from densecf.commands.options import EmbedOptions
-from densecf.config import from_dict, to_dict
+from densecf.config_values import from_dict, to_dict
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import ConfigError
 

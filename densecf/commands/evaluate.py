@@ -11,7 +11,7 @@ from densecf import runs
 from densecf.commands.datasets import choose_rows, open_dataset, with_masks
 from densecf.commands.finetune import data_of
 from densecf.commands.options import EvaluateOptions
-from densecf.config import to_dict
+from densecf.config_values import to_dict
 from densecf.files import write_json_atomic, write_text_atomic
 
 

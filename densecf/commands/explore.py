@@ -12,7 +12,7 @@ from densecf.commands.datasets import open_dataset
 from densecf.commands.images import LoadedImage, load_files, load_record
 from densecf.commands.networks import Network, dataset_of, open_networks
 from densecf.commands.options import ExploreOptions
-from densecf.config import to_dict
+from densecf.config_values import to_dict
 from densecf.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from densecf import runs
 from densecf.commands.options import ExportOptions
-from densecf.config import from_dict, to_dict
+from densecf.config_values import from_dict, to_dict
 from densecf.errors import ConfigError
 
 

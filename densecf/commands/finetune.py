@@ -11,7 +11,8 @@ import pandas as pd
 from densecf import runs
 from densecf.commands.datasets import choose_rows, open_dataset, with_masks
 from densecf.commands.options import FinetuneOptions
-from densecf.config import PHANTOM, FinetuneConfig, to_dict
+from densecf.config import PHANTOM, FinetuneConfig
+from densecf.config_values import to_dict
 from densecf.data.prepared import PreparedDataset
 from densecf.data.problems import listing
 from densecf.data.splits import Folds, check_no_leak, make_folds

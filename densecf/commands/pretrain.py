@@ -14,7 +14,7 @@ from densecf.config import PHANTOM, PretrainConfig
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import ConfigError
 from densecf.methods import METHODS
-from densecf.presets import idle_options
+from densecf.presets import idle_options, lacks_radius
 
 
 def run_pretrain(options: PretrainOptions) -> Path | None:
@@ -52,7 +52,7 @@ def refuse_idle_options(config: PretrainConfig) -> None:
     if idle:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
         raise ConfigError(f"{flags}: has no effect on {config.method} as it is asked for; leave it out")
-    if config.sampling == "anywhere" and not config.match_radius:
+    if lacks_radius(config):
         raise ConfigError(
             "--sampling anywhere takes other points of the image in every view: say with --match-radius how near to "
             "each other they are the same (the authors: 0.1), or leave it out"

@@ -15,7 +15,8 @@ from densecf.commands.datasets import open_dataset
 from densecf.commands.networks import NONE, Network, dataset_of, open_networks, run_name
 from densecf.commands.options import ProbeOptions
 from densecf.commands.probe_data import foreign_patients, gather_tests, labels_and_split
-from densecf.config import ClassifierConfig, from_dict, to_dict
+from densecf.config import ClassifierConfig
+from densecf.config_values import from_dict, to_dict
 from densecf.data.label_split import LabelSplit
 from densecf.data.labels import Labels
 from densecf.data.prepared import PreparedDataset

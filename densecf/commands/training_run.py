@@ -8,7 +8,7 @@ from typing import Any
 
 from densecf import runs
 from densecf.commands.options import RunOptions
-from densecf.config import to_dict
+from densecf.config_values import to_dict
 from densecf.data.prepared import PreparedDataset
 
 

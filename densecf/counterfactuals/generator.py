@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from densecf.config import HVAEConfig, from_dict
+from densecf.config import HVAEConfig
+from densecf.config_values import from_dict
 from densecf.counterfactuals.hvae.network import HVAE
 from densecf.counterfactuals.scm import StructuralCausalModel
 from densecf.errors import CheckpointError

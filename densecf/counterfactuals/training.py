@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 
-from densecf.config import CounterfactualConfig, to_dict
+from densecf.config import CounterfactualConfig
+from densecf.config_values import to_dict
 from densecf.counterfactuals.adversary import Adversary
 from densecf.counterfactuals.faithfulness import random_intervention, verdict
 from densecf.counterfactuals.generator import KIND, HVAEGenerator, load_generator

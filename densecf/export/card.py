@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 
 from densecf import __version__
-from densecf.config import flat
+from densecf.config_values import flat
 from densecf.export.metrics import Metric
 from densecf.export.source import FINETUNE, Source
 from densecf.export.written import Written

@@ -50,8 +50,8 @@ def choose_counterfactuals(
     if missing:
         raise DataError(
             f"{data.path}: {source} holds no counterfactuals of {', '.join(missing)} (there are: {', '.join(names)}); "
-            f"'densecf counterfactuals generate --data {data.path} --do {missing[0]}=other' makes them, or choose "
-            "others with --intervene"
+            f"'densecf counterfactuals generate --data {data.path} --do {missing[0]}=other' makes them, with a model "
+            f"trained with --parents {missing[0]}; or choose others with --intervene"
         )
     return source, chosen
 

@@ -22,7 +22,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from densecf.config import HardwareConfig
 from densecf.errors import CheckpointError, ConfigError, DensecfError
-from densecf.runs import METRICS, process_rank
+from densecf.processes import process_rank, started_processes
+from densecf.runs import METRICS
+from densecf.training.batch_norm import JointBatchNorm
 from densecf.training.logs import JsonlLogger, ProgressBar, forget_after
 from densecf.training.sampler import StepPlan, StepSampler
 
@@ -77,7 +79,8 @@ def fit(
         hardware,
         accumulate_grad_batches=plan.accumulate,
         logger=[JsonlLogger(out / METRICS), TensorBoardLogger(out, name="", version="tensorboard")],
-        callbacks=[Checkpoints(checkpoint, checkpoint_minutes), *callbacks, *bar],
+        # The checkpoint is the last word on a step: what a kill cuts off before it is measured and written again.
+        callbacks=[*callbacks, Checkpoints(checkpoint, checkpoint_minutes), *bar],
         enable_progress_bar=progress,
     )
     if process_rank() == 0:
@@ -115,18 +118,19 @@ def _make_trainer(hardware: HardwareConfig, **options: Any) -> Trainer:
     Raises:
         ConfigError: when the machine does not have it.
     """
+    devices, nodes = placement(hardware)
     try:
         return Trainer(
             accelerator=hardware.accelerator,
-            devices=hardware.devices,
-            num_nodes=hardware.num_nodes,
+            devices=devices,
+            num_nodes=nodes,
             precision=resolve_precision(hardware),
             max_epochs=1,
             log_every_n_steps=1,
             enable_checkpointing=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
-            sync_batchnorm=world_size(hardware) > 1 and torch.cuda.is_available(),  # torch has none for CPUs
+            plugins=[JointBatchNorm(on_gpu=_on_gpu(hardware))] if devices * nodes > 1 else None,
             **options,
         )
     except (MisconfigurationException, ValueError) as error:
@@ -137,8 +141,8 @@ def resolve_precision(hardware: HardwareConfig) -> Any:
     """ "auto" becomes bf16-mixed where bfloat16 is multiplied natively (Ampere and later, AMX), else 32."""
     if hardware.precision != "auto":
         return hardware.precision
-    on_gpu = hardware.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    native = torch.cuda.is_bf16_supported() if on_gpu else getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    native = torch.cuda.is_bf16_supported() if _on_gpu(hardware) else amx()
     return "bf16-mixed" if native else "32"
 
 
@@ -150,12 +154,32 @@ def loader_workers(hardware: HardwareConfig) -> int:
     return min(8, cores // 2) if torch.cuda.is_available() else min(4, cores // 2)
 
 
+def placement(hardware: HardwareConfig) -> tuple[int, int]:
+    """(Devices a node, nodes) to train on: what torchrun or srun started, else what Lightning is to start.
+
+    Raises:
+        ConfigError: the options ask for another number than was started; those left over would train on their own.
+    """
+    started = started_processes()
+    if started is None:
+        found = torch.cuda.device_count() if _on_gpu(hardware) else 1
+        return found if hardware.devices == "auto" else hardware.devices, hardware.num_nodes
+    if hardware.devices not in ("auto", started[0]) or hardware.num_nodes not in (1, started[1]):
+        raise ConfigError(
+            f"--hardware.devices {hardware.devices} --hardware.num-nodes {hardware.num_nodes}: {started[0]} processes "
+            f"on each of {started[1]} node(s) were started; ask for as many, or leave both options out"
+        )
+    return started
+
+
 def world_size(hardware: HardwareConfig) -> int:
-    """Processes that will train together, as Lightning will start them."""
-    if hardware.devices != "auto":
-        return hardware.devices * hardware.num_nodes
-    on_gpu = hardware.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return (torch.cuda.device_count() if on_gpu else 1) * hardware.num_nodes
+    """Processes that will train together."""
+    devices, nodes = placement(hardware)
+    return devices * nodes
+
+
+def _on_gpu(hardware: HardwareConfig) -> bool:
+    return hardware.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
 def check_finite(loss: torch.Tensor, step: int) -> None:
@@ -190,8 +214,10 @@ class Checkpoints(Callback):
         if not stepped or batch_idx + 1 == trainer.num_training_batches:
             return
         due = time.monotonic() - self.last >= self.seconds
-        if trainer.world_size > 1:  # the clocks differ: the first rank decides
-            due = trainer.strategy.broadcast(due)
+        if trainer.world_size > 1 and self.seconds:  # the clocks differ: the first rank decides
+            # Not after every step: all would wait for all, and for the accelerator.
+            updates = (batch_idx + 1) // trainer.accumulate_grad_batches
+            due = updates % LOG_EVERY == 0 and trainer.strategy.broadcast(due)
         if due:
             temporary = self.path.with_suffix(".tmp")
             trainer.save_checkpoint(temporary, weights_only=False)

@@ -1,6 +1,7 @@
 """The report of cells of known effects: everything is there, and nothing that has nothing to say."""
 
 import base64
+import html
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,9 @@ def headings(page: Path) -> list[str]:
 def report(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("report")
     failures = {"VADeR RCE fair seed 1": "exit code 1\nMemoryError: <lots>"}
-    return make_report(SMALL, RESULTS, failures, ["None fair seed 1"], out, pictures=[DRAWN], dataset="phantom")
+    return make_report(
+        SMALL, RESULTS, failures, {"None fair seed 1": "killed at 3 o'clock"}, out, pictures=[DRAWN], dataset="phantom"
+    )
 
 
 def test_sections_in_the_order_in_which_one_reads(report):
@@ -45,6 +48,7 @@ def test_sections_in_the_order_in_which_one_reads(report):
         "Table 1: embeddings",
         "Beside the paper",
         "The two protocols",
+        "What choosing an epoch is worth",
         "Ablation",
         "Variants",
         "Learning curves",
@@ -95,7 +99,7 @@ def test_what_a_chart_shows_is_what_the_table_says(report):
 def test_external_records_have_a_section_of_their_own(tmp_path):
     two = replace(SMALL, methods=("none", "vader"), protocols=("fair",), ablation=Ablation(), variants=())
     half = [replace(result, external=result.cases.assign(dsc=result.cases["dsc"] / 2)) for result in make_results(two)]
-    page = make_report(two, half, {}, [], tmp_path)
+    page = make_report(two, half, {}, {}, tmp_path)
     assert "External records" in headings(page)
     here, there = (
         pd.read_csv(tmp_path / "data" / f"differences-{name}-chart.csv").set_index("label")["difference"]
@@ -105,7 +109,7 @@ def test_external_records_have_a_section_of_their_own(tmp_path):
 
 
 def test_nothing_finished_is_a_report_all_the_same(tmp_path):
-    page = make_report(SMALL, [], {"a": "b"}, ["c"], tmp_path)
+    page = make_report(SMALL, [], {"a": "b"}, {"c": ""}, tmp_path)
     assert headings(page) == ["Failed cells", "Cells not run", "Run it again"]
     assert "<figure>" not in page.read_text(encoding="utf-8")
 
@@ -114,11 +118,11 @@ def test_one_method_alone(tmp_path):
     alone = replace(
         SMALL, methods=("none",), protocols=("fair",), ablation=Ablation((), ()), variants=(), baseline="None"
     )
-    page = make_report(alone, make_results(alone), {}, [], tmp_path)
+    page = make_report(alone, make_results(alone), {}, {}, tmp_path)
     assert headings(page) == [
         "How to read this",
         "Table 2: segmentation",
-        "The two protocols",
+        "What choosing an epoch is worth",
         "Learning curves",
         "Costs",
         "Run it again",
@@ -144,5 +148,27 @@ def test_the_command_is_shown_when_there_was_one(monkeypatch, tmp_path):
     words = ["benchmark", "my file.yaml", "--report-only"]
     here = make.environment() | {"argv": words}
     monkeypatch.setattr(make, "environment", lambda: here)
-    text = make_report(SMALL, [], {}, [], tmp_path).read_text(encoding="utf-8")
+    text = make_report(SMALL, [], {}, {}, tmp_path).read_text(encoding="utf-8")
     assert "densecf benchmark &#39;my file.yaml&#39;</pre>" in text
+
+
+def test_what_an_unfinished_cell_printed_last_is_shown(report):
+    text = html.unescape(report.read_text(encoding="utf-8"))
+    assert "None fair seed 1 printed last" in text
+    assert "killed at 3 o'clock" in text
+
+
+def test_data_of_an_earlier_report_goes_and_other_files_stay(tmp_path):
+    make_report(SMALL, RESULTS, {}, {}, tmp_path)
+    assert (tmp_path / "data/ablation.csv").is_file()
+    (tmp_path / "data/mine.txt").write_text("mine")
+    alone = replace(SMALL, ablation=Ablation(), variants=())
+    make_report(alone, make_results(alone), {}, {}, tmp_path)
+    assert not (tmp_path / "data/ablation.csv").exists()
+    assert (tmp_path / "data/mine.txt").is_file()
+
+
+def test_who_trained_the_cells_is_told(tmp_path):
+    results = [replace(result, versions=("0.1.0 (aaa)", "0.1.0 (bbb)")) for result in RESULTS]
+    text = make_report(SMALL, results, {}, {}, tmp_path).read_text(encoding="utf-8")
+    assert "densecf 0.1.0 (aaa), 0.1.0 (bbb)" in text

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from densecf.benchmark.matrix import MAIN_ROWS, read_matrix
+from densecf.benchmark.matrix_checks import in_terms_of_the_file
 from densecf.errors import ConfigError
 
 
@@ -25,9 +26,13 @@ VARIANT = {"name": "Colder", "method": "dvd-cl"}
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"method": ["none"]}, "method: Unexpected"),
+        ({"method": ["none"]}, "method: no such option; did you mean methods?"),
         ({"methods": ["none", "dvdcl"]}, "methods.1"),
         ({"seeds": []}, "seeds"),
+        ({"seeds": [0, 1, 0]}, "seeds: 0 more than once"),
+        ({"variants": [VARIANT | {"seeds": [2, 2]}]}, "variant Colder: seeds: 2 more than once"),
+        ({"variants": [VARIANT | {"vieuws": "S"}]}, "variants.0.vieuws: no such option; did you mean views?"),
+        ({"ablation": {"rows": []}}, "ablation.rows: no such option; there are methods, seeds, views"),
         ({"protocols": ["unfair"]}, "protocols.0"),
         ({"views": "ESR"}, "views: views 'ESR'"),
         ({"variants": [VARIANT | {"views": "SX"}]}, "variant Colder: views 'SX'"),
@@ -59,6 +64,25 @@ def test_a_mistake_is_named_with_its_file_and_place(content, said, tmp_path):
         read_matrix(path)
     assert str(path) in str(error.value)
     assert said in str(error.value)
+
+
+def test_all_mistakes_are_told_at_once(tmp_path):
+    path = write(tmp_path, baseline="Nobody", seeds=[1, 1], views="X", pretrain={"seed": 3})
+    with pytest.raises(ConfigError) as error:
+        read_matrix(path)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith(f"{path}: ") for line in lines)
+
+
+def test_the_baseline_may_be_named_by_its_method(tmp_path):
+    assert read_matrix(write(tmp_path, baseline="none")).baseline == "None"
+    assert read_matrix(write(tmp_path, baseline="s-mvd-cl")).baseline == "S-MVD-CL"
+
+
+def test_messages_of_commands_speak_of_the_files_options():
+    said = "use --train-cases, --intervene or --out; 'densecf finetune --train-cases 3' would"
+    assert in_terms_of_the_file(said) == "use train_cases, views or --out; 'densecf finetune --train-cases 3' would"
 
 
 def test_no_mapping_and_no_file(tmp_path):

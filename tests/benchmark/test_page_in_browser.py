@@ -24,7 +24,7 @@ def report(tmp_path_factory) -> Path:
         matrix,
         make_results(matrix, noise=0.5),
         {LONG: LONG},
-        [LONG],
+        {LONG: LONG},
         tmp_path_factory.mktemp("report"),
         pictures=[wide],
         dataset=LONG,

@@ -85,7 +85,7 @@ def test_an_option_added_later_changes_no_folder(monkeypatch):
 
 
 def _known(kind, values):
-    from densecf.config import from_dict
+    from densecf.config_values import from_dict
 
     return from_dict(kind, {name: value for name, value in values.items() if name != "added_later"}, "test")
 

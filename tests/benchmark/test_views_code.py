@@ -1,7 +1,8 @@
 import pytest
 
 from densecf.benchmark.views_code import check_code, pretrain_options, without_counterfactuals
-from densecf.config import PretrainConfig, from_dict
+from densecf.config import PretrainConfig
+from densecf.config_values import from_dict
 from densecf.errors import ConfigError
 
 PARENTS = {"S": "machine", "D": "effusion"}

@@ -10,8 +10,8 @@ from densecf.benchmark.cells import make_cells
 from densecf.benchmark.matrix import Ablation, Matrix, Variant
 from densecf.cli import main
 from densecf.commands import benchmark_plan
-from densecf.commands.benchmark import CELL, run_benchmark
-from densecf.commands.benchmark_plan import choose, expected_seconds, look_ahead, make_plan, open_seconds
+from densecf.commands.benchmark import CELL, last_words, run_benchmark
+from densecf.commands.benchmark_plan import choose, expected_seconds, look_ahead, make_plan, open_seconds, read_cells
 from densecf.commands.options import BenchmarkOptions
 from densecf.errors import ConfigError
 
@@ -52,31 +52,31 @@ COLDER = {"name": "Colder", "method": "vader"}
     [
         (
             {"methods": ["none", "vader", "simclr"], "of_method": {"simclr": {"points": 9}}},
-            "SimCLR RCE fair seed 0: --p",
+            "SimCLR: points: has no effect on simclr",
         ),
-        ({"variants": [COLDER | {"pretrain": {"match_radius": 0.2}}]}, "Colder RCE fair seed 0: --match-radius"),
-        ({"ablation": {"methods": ["vader"], "views": ["SRCE"]}}, "VADeR SRCE fair seed 0: --intervene"),
-        ({"views": "SD"}, "VADeR fair seed 0: without any letter of R, C and E"),
-        ({"variants": [COLDER | {"method": "dino", "views": "RC"}]}, "Colder RC fair seed 0: its crops and effects"),
+        ({"variants": [COLDER | {"pretrain": {"match_radius": 0.2}}]}, "Colder: match_radius: has no effect"),
+        ({"ablation": {"methods": ["vader"], "views": ["SRCE"]}}, "VADeR: intervene: has no effect"),
+        ({"views": "SD"}, "VADeR: without any letter of R, C and E"),
+        ({"variants": [COLDER | {"method": "dino", "views": "RC"}]}, "Colder: its crops and effects"),
         ({"pretrain": {"distillation": {"koleo": 0.5}}}, "pretrain: distillation.koleo: no row hears it"),
-        ({"pretrain": {"hardware": {"devices": 2}}}, "VADeR RCE fair seed 0: pretrain: each cell runs on one device"),
-        ({"finetune": {"hardware": {"devices": 2}}}, "finetune trains on one device"),
+        ({"pretrain": {"hardware": {"devices": 2}}}, "VADeR: pretrain: each cell runs on one device"),
+        ({"finetune": {"hardware": {"devices": 2}}}, "None: finetune: each cell runs on one device"),
         ({"counterfactuals": "hvae"}, "DVD-CL SDRCE fair seed 0: "),
         ({"disease": "sex"}, "truth holds no counterfactuals of sex"),
         ({"pretrain": {"where": "scanner=Z"}}, "VADeR RCE fair seed 0: "),
         ({"pretrain": {"where": "split=manual"}}, "VADeR RCE fair seed 0: "),
         ({"finetune": {"where": "colour=red"}}, "colour"),
         ({"finetune": {"folds": 500}}, "500"),
-        ({"finetune": {"external": "split=nowhere"}}, "finetune: --external split=nowhere"),
+        ({"finetune": {"external": "split=nowhere"}}, "finetune: external split=nowhere"),
         ({"finetune": {"external": "split=manual"}}, "patients are in the folds too"),
         ({"finetune": {"external": "split=train"}}, "VADeR RCE fair seed 0: "),
         (
             {"variants": [COLDER | {"method": "none", "finetune": {"train_cases": 900}}]},
-            "Colder fair seed 0: --train-c",
+            "Colder fair seed 0: train_cases",
         ),
         ({"pretrain": {"init_from": "nothing"}}, "VADeR RCE fair seed 0: nothing: no pretrain run there"),
         ({"data": "nowhere"}, "nowhere: there is no such folder"),
-        ({"epoch": 3}, "epoch: Unexpected keyword argument"),
+        ({"epoch": 3}, "epoch: no such option; there are ablation, about"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_trained(content, said, phantom, workplace, capsys):
@@ -294,3 +294,29 @@ def test_progress_within_and_between_cells_is_shown(quiet, phantom, monkeypatch,
     assert all((text in shown.err) is not quiet for text in told)
     told = ("3 cells, 0 of them done", "done: None fair seed 0", "failed: VADeR RCE fair seed 0")
     assert all((text in shown.out) is not quiet for text in told)
+
+
+def test_mistakes_of_several_rows_are_told_at_once(phantom, capsys):
+    wide = {"name": "Wide", "method": "mvd-cl", "pretrain": {"sampling": "anywhere"}}
+    path = write(phantom, variants=[COLDER | {"pretrain": {"match_radius": 0.2}}, wide], seeds=[0, 1])
+    assert main(["benchmark", str(path)]) == 2
+    shown = capsys.readouterr().err
+    assert shown.count("Colder: match_radius: has no effect") == 1
+    assert shown.count("Wide: sampling: anywhere needs match_radius") == 1
+
+
+def test_last_words_are_those_of_the_cell(tmp_path):
+    (tmp_path / "003.log").write_text("== A seed 0: pretrain in x\nout of memory\n")
+    (tmp_path / "slurm-77-4.out").write_text("== B seed 0: finetune in y\nslurmstepd: killed\n")
+    assert last_words(tmp_path, 3, "A seed 0").endswith("out of memory")
+    assert last_words(tmp_path, 4, "B seed 0").endswith("slurmstepd: killed")
+    assert last_words(tmp_path, 3, "C seed 0") == ""  # numbered otherwise by an earlier matrix
+    assert last_words(tmp_path, 5, "A seed 0") == ""
+
+
+def test_random_weights_hear_of_the_network(phantom):
+    """All rows have one network, so one that only fine-tuning sees is no option that nothing hears."""
+    channels = [32, 16, 16, 8, 8]
+    path = write(phantom, methods=["none"], variants=[], pretrain={"model": {"decoder_channels": channels}})
+    _, cells = read_cells(Path(path))
+    assert list(cells[0].finetune.model.decoder_channels) == channels

@@ -11,7 +11,8 @@ import yaml
 
 from densecf.cli import main, parse
 from densecf.commands.counterfactuals_evaluate import default_do, kept_back, varied_rows
-from densecf.config import HVAEConfig, to_dict
+from densecf.config import HVAEConfig
+from densecf.config_values import to_dict
 from densecf.counterfactuals.generator import KIND
 from densecf.counterfactuals.holdout import held_out
 from densecf.counterfactuals.hvae.network import HVAE

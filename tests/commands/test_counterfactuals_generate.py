@@ -14,7 +14,8 @@ from PIL import Image
 
 from densecf.cli import main, parse
 from densecf.commands.counterfactuals_generate import interventions_for, one_record
-from densecf.config import HVAEConfig, to_dict
+from densecf.config import HVAEConfig
+from densecf.config_values import to_dict
 from densecf.counterfactuals.generation import PAPER
 from densecf.counterfactuals.generator import KIND, load_generator
 from densecf.counterfactuals.hvae.network import HVAE

@@ -7,7 +7,8 @@ import pytest
 
 from densecf import runs
 from densecf.commands.models import embedded_model, find_model, with_counterfactuals
-from densecf.config import PHANTOM, PretrainConfig, to_dict
+from densecf.config import PHANTOM, PretrainConfig
+from densecf.config_values import to_dict
 from densecf.counterfactuals.generator import load_generator
 from densecf.counterfactuals.response import response
 from densecf.data import phantom as phantom_model

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from densecf.config import to_dict
+from densecf.config_values import to_dict
 from densecf.counterfactuals.generator import HVAEGenerator, load_generator
 from densecf.counterfactuals.hvae.network import HVAE
 from densecf.counterfactuals.parents import Parent, Parents

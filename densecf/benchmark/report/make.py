@@ -23,10 +23,10 @@ from densecf.benchmark.report.figures import (
     svg,
 )
 from densecf.benchmark.report.page import DataFile, Output, Picture, Section, write_page
-from densecf.benchmark.report.tables import make_tables, to_csv, to_html, write_tables
-from densecf.benchmark.results import CellResult, RowResult, on_external, rows_of
+from densecf.benchmark.report.tables import DATA, make_tables, to_csv, to_html, write_tables
+from densecf.benchmark.results import CellResult, RowResult, on_external, rows_of, version_text
 from densecf.benchmark.statistics import EVERY_METHOD, compare_with_baseline, ingredient_effects, order_of
-from densecf.config import to_dict
+from densecf.config_values import to_dict
 from densecf.data.prepared import PreparedDataset
 from densecf.environment import environment
 from densecf.errors import DensecfError
@@ -54,7 +54,8 @@ _LAYOUT = {
     "Table 1: embeddings": ("table1",),
     "Beside the paper": ("order", "deviations"),
     "External records": ("external",),
-    "The two protocols": ("protocols", "optimism"),
+    "The two protocols": ("protocols",),
+    "What choosing an epoch is worth": ("optimism",),
     "Ablation": ("ablation", "ingredients", "matched"),
     "Variants": ("variants",),
     "Costs": ("costs",),
@@ -66,7 +67,7 @@ def make_report(
     matrix: Matrix,
     results: Sequence[CellResult],
     failures: Mapping[str, str],
-    missing: Sequence[str],
+    missing: Mapping[str, str],
     out: Path,
     *,
     pictures: Sequence[Section] = (),
@@ -78,7 +79,7 @@ def make_report(
         matrix: the comparison.
         results: its finished cells.
         failures: what failed cells printed last, by title.
-        missing: titles of the cells that are neither finished nor failed.
+        missing: what cells that neither finished nor failed just now printed last, by title; "" where nothing is known.
         out: the folder.
         pictures: further sections, before the costs.
         dataset: one line about it, see `dataset_text`.
@@ -100,11 +101,11 @@ def make_report(
         *_troubles(failures, missing),
         _again(matrix),
     ]
+    drawn_from = [figure.data for section in sections for figure in section.figures if figure.data]
     write_tables(out, tables)
-    for section in sections:
-        for figure in section.figures:
-            if figure.data:
-                write_text_atomic(out / "data" / figure.data.name, figure.data.text)
+    for data in drawn_from:
+        write_text_atomic(out / DATA / data.name, data.text)
+    _remove_all_but({f"{table.name}.csv" for table in tables} | {data.name for data in drawn_from}, out / DATA)
     about = "\n\n".join(filter(None, (matrix.about, *_in_short(failures, missing))))
     return write_page(
         out / PAGE,
@@ -116,7 +117,7 @@ def make_report(
 
 
 def facts_of(
-    matrix: Matrix, results: Sequence[CellResult], failures: Mapping[str, str], missing: Sequence[str], dataset: str
+    matrix: Matrix, results: Sequence[CellResult], failures: Mapping[str, str], missing: Mapping[str, str], dataset: str
 ) -> dict[str, str]:
     """What a reader looks up first, by name."""
     here = environment()
@@ -125,8 +126,8 @@ def facts_of(
         seconds |= {folder: result.seconds.get(stage, 0.0) for stage, folder in result.folders.items()}
     count = [f"{len(results)} finished"]
     count += [f"{len(found)} {what}" for found, what in ((failures, "failed"), (missing, "not run")) if found]
-    commit = here["git_commit"]
-    versions = {"densecf": here["densecf"] + (f" ({commit[:12]})" if commit else ""), "Python": here["python"]}
+    versions = {"densecf": version_text(here), "Python": here["python"]}
+    trained_by = sorted({version for result in results for version in result.versions})
     facts = {
         "Dataset": dataset,
         "Cells": ", ".join(count),
@@ -134,6 +135,7 @@ def facts_of(
         "Baseline": matrix.baseline,
         **{f"Protocol {name}": PROTOCOLS[name].summary for name in matrix.protocols},
         "Time": f"{clock_text(sum(seconds.values()))} of work on one device" if any(seconds.values()) else "",
+        "Cells run by": f"densecf {', '.join(trained_by)}" if trained_by else "",
         "Made": f"{here['started'][:10]}, " + ", ".join(f"{k} {v}" for k, v in (versions | here["packages"]).items()),
     }
     return {name: text for name, text in facts.items() if text}
@@ -288,18 +290,19 @@ def _curves(matrix: Matrix, results: Sequence[CellResult]) -> list[Section]:
     return [Section("Learning curves", figures=figures)] if figures else []
 
 
-def _troubles(failures: Mapping[str, str], missing: Sequence[str]) -> list[Section]:
+def _troubles(failures: Mapping[str, str], missing: Mapping[str, str]) -> list[Section]:
     sections = []
     if failures:
         text = "These cells failed; what they printed last is below. The same command tries them again."
         sections.append(Section("Failed cells", text, outputs=[Output(*pair) for pair in failures.items()]))
     if missing:
         text = "These cells have not been run, or not to their end. The same command goes on with them."
-        sections.append(Section("Cells not run", text, outputs=[Output("", "\n".join(missing))]))
+        last_words = [Output(f"{title} printed last", printed) for title, printed in missing.items() if printed]
+        sections.append(Section("Cells not run", text, outputs=[Output("", "\n".join(missing)), *last_words]))
     return sections
 
 
-def _in_short(failures: Mapping[str, str], missing: Sequence[str]) -> list[str]:
+def _in_short(failures: Mapping[str, str], missing: Mapping[str, str]) -> list[str]:
     counts = [f"{len(found)} {what}" for found, what in ((failures, "failed"), (missing, "have not been run")) if found]
     return [f"This report is not complete: of its cells, {' and '.join(counts)} (see the end)."] if counts else []
 
@@ -315,6 +318,13 @@ def _again(matrix: Matrix) -> Section:
         "run folder holds its complete config.yaml and provenance.json.",
         outputs=[*command, Output("The comparison, with all its options", settings)],
     )
+
+
+def _remove_all_but(names: set[str], folder: Path) -> None:
+    """Deletes CSV files that an earlier report had and this one has not."""
+    for file in folder.glob("*.csv"):
+        if file.name not in names:
+            file.unlink()
 
 
 def _picture(name: str, chart: Chart | None, caption: str, alt: str) -> list[Picture]:

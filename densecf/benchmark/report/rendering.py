@@ -12,6 +12,8 @@ from pathlib import Path
 from densecf.evaluation.tabular import Cell, Column, Number, Table, cell_text, groups_of, is_bold, to_markdown
 from densecf.files import write_text_atomic
 
+DATA = "data"
+"""Folder of the tables as CSV, in that of the report."""
 LATEX_HEAD = """\
 % Tables of a comparison. Needs in the preamble: \\usepackage{amssymb,booktabs,graphicx}
 """
@@ -122,7 +124,7 @@ def write_tables(out: Path, tables: Sequence[Table]) -> list[Path]:
     texts = {
         out / "tables.md": "\n".join(to_markdown(table, level=2) for table in tables),
         out / "tables.tex": "\n".join([LATEX_HEAD, *map(to_latex, tables)]),
-        **{out / "data" / f"{table.name}.csv": to_csv(table) for table in tables},
+        **{out / DATA / f"{table.name}.csv": to_csv(table) for table in tables},
     }
     for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from densecf.benchmark.estimate import clock_text
 from densecf.benchmark.matrix import Matrix
 from densecf.benchmark.report.further_tables import (
     ablation_table,
@@ -16,12 +17,12 @@ from densecf.benchmark.report.further_tables import (
     variants_table,
 )
 from densecf.benchmark.report.main_tables import differences_table, embeddings_table, order_tables, segmentation_table
-from densecf.benchmark.report.rendering import to_csv, to_html, to_latex, write_tables
+from densecf.benchmark.report.rendering import DATA, to_csv, to_html, to_latex, write_tables
 from densecf.benchmark.results import CellResult, on_external, rows_of
 from densecf.benchmark.statistics import ingredient_effects, matched_counterfactuals
 from densecf.evaluation.tabular import Column, Number, Table, number, to_markdown
 
-__all__ = ["Table", "make_tables", "to_csv", "to_html", "to_latex", "to_markdown", "write_tables"]
+__all__ = ["DATA", "Table", "make_tables", "to_csv", "to_html", "to_latex", "to_markdown", "write_tables"]
 
 
 def make_tables(matrix: Matrix, results: Sequence[CellResult]) -> list[Table]:
@@ -74,7 +75,7 @@ def costs_table(results: Sequence[CellResult]) -> Table:
         found.append((row, views or "-", protocol, Number(len(mine)), *map(number, minutes), Number(together)))
     folders = {folder: result.seconds.get(stage, 0.0) for result in results for stage, folder in result.folders.items()}
     notes = (
-        f"{sum(folders.values()) / 3600:.1f} hours for all of it; stages that several cells share count once there, "
+        f"{clock_text(sum(folders.values()))} for all of it; stages that several cells share count once there, "
         "and in each of their rows. Of a stage that was interrupted, the last stretch.",
     )
     return Table("costs", "Costs", columns, tuple(found), notes)
