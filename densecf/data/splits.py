@@ -96,6 +96,9 @@ class Folds:
             if content["format"] != _FORMAT:
                 raise DataError(f"{path}: folds of format {content['format']}, this version reads {_FORMAT}.")
             images = content["images"]
+            names = [str(entry["image"]) for entry in images]
+            if len(set(names)) < len(names):
+                raise DataError(f"{path}: images that are listed twice: {listing(_repeated(names), 5)}.")
             folds = cls(
                 {str(entry["image"]): int(entry["fold"]) for entry in images},
                 {str(entry["image"]): str(entry["patient_id"]) for entry in images},
@@ -103,7 +106,7 @@ class Folds:
                 str(content["stratify"]),
                 int(content["seed"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{path}: not a folds file ({type(error).__name__}: {error}).") from error
         except DensecfError as error:
             raise DataError(str(error)) from error
@@ -121,6 +124,10 @@ class Folds:
             patient = self.patient_of[image]
             if first.setdefault(patient, fold) != fold:
                 raise LeakError(f"{path}: patient {patient} is in folds {first[patient]} and {fold}.")
+
+
+def _repeated(names: list[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})
 
 
 def make_folds(records: pd.DataFrame, num_folds: int = 5, stratify: str = "pleural_effusion", seed: int = 0) -> Folds:
@@ -152,8 +159,9 @@ def make_folds(records: pd.DataFrame, num_folds: int = 5, stratify: str = "pleur
     strata, known = _strata(records, stratify)
     unavoidable = sum(max(0, num_folds - len(set(patients[strata == value]))) for value in known)
     best, lacking = np.zeros(len(records), dtype=int), math.inf
+    counts = np.unique(strata, return_counts=True)[1]
     for shuffle in range(_SHUFFLES):
-        if len(set(strata)) > 1:
+        if len(counts) > 1 and max(counts) >= num_folds:  # scikit-learn refuses strata that are all smaller
             splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed + 1000 * shuffle)
         else:
             splitter = GroupKFold(num_folds, shuffle=True, random_state=seed + 1000 * shuffle)

@@ -62,6 +62,13 @@ def test_too_few_of_a_kind_is_a_warning():
         make_folds(records)
 
 
+def test_kinds_that_are_all_smaller_than_the_number_of_folds():
+    records = pd.DataFrame({"image": list("abcd"), "patient_id": list("pqrs"), "pleural_effusion": [1, 1, 0, np.nan]})
+    with pytest.warns(UserWarning, match=r"some of the 4 folds"):
+        folds = make_folds(records, 4)
+    assert sorted(folds.fold_of.values()) == [0, 1, 2, 3]
+
+
 def test_folds_depend_on_the_seed_alone():
     records = cohort(30)
     assert make_folds(records, seed=1) == make_folds(records.copy(), seed=1)
