@@ -54,6 +54,17 @@ class StopAt(Callback):
             raise self.Killed
 
 
+class StopAfter(StopAt):
+    """The same once the checkpoint of the step is written."""
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        """Too early."""
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if batch_idx == self.step:
+            raise self.Killed
+
+
 def train(out: Path, plan: StepPlan, *, callbacks=(), resume=False, workers=0) -> Toy:
     out.mkdir(exist_ok=True)
     module = Toy(plan.updates)
@@ -72,7 +83,7 @@ def test_resumed_equals_unbroken(tmp_path, accumulate, stop, workers):
     plan = StepPlan(tuple(range(10)), batch_size=2, epochs=5, accumulate=accumulate, seed=3)
     whole = train(tmp_path / "whole", plan)
     with pytest.raises(StopAt.Killed):
-        train(tmp_path / "cut", plan, callbacks=[StopAt(stop)])
+        train(tmp_path / "cut", plan, callbacks=[StopAfter(stop)])
     assert (tmp_path / "cut" / CHECKPOINT).is_file()
     resumed = train(tmp_path / "cut", plan, resume=True, workers=workers)
     for name, value in whole.net.state_dict().items():
@@ -80,6 +91,33 @@ def test_resumed_equals_unbroken(tmp_path, accumulate, stop, workers):
     assert resumed.seen == whole.seen[-len(resumed.seen) :]
     assert len(resumed.seen) == plan.steps - stop // accumulate * accumulate
     assert read_metrics(tmp_path / "cut" / METRICS) == read_metrics(tmp_path / "whole" / METRICS)
+
+
+class Measuring(Callback):
+    """Writes a line of its own after some steps, and dies before or after one of them."""
+
+    def __init__(self, before: int = 0, after: int = 0):
+        self.before, self.after = before, after
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if batch_idx + 1 == self.before:
+            raise StopAt.Killed
+        for logger in trainer.loggers if (batch_idx + 1) % 4 == 0 else ():
+            logger.log_metrics({"measured": float(module.net.bias)}, batch_idx)
+        if batch_idx + 1 == self.after:
+            raise StopAt.Killed
+
+
+@pytest.mark.parametrize("dies", [{"before": 8}, {"after": 8}, {"after": 4}])
+def test_no_line_of_a_measurement_is_lost_or_doubled_by_a_kill(tmp_path, dies):
+    plan = StepPlan(tuple(range(10)), batch_size=2, epochs=3)
+    train(tmp_path / "whole", plan, callbacks=[Measuring()])
+    with pytest.raises(StopAt.Killed):
+        train(tmp_path / "cut", plan, callbacks=[Measuring(**dies)])
+    train(tmp_path / "cut", plan, callbacks=[Measuring()], resume=True)
+    whole = read_metrics(tmp_path / "whole" / METRICS)
+    assert sum("measured" in row for row in whole) == 3
+    assert read_metrics(tmp_path / "cut" / METRICS) == whole
 
 
 def test_resume_without_a_checkpoint_starts_anew(tmp_path):
