@@ -99,11 +99,19 @@ def to_jsonable(value: Any) -> Any:
 def read_json(path: str | os.PathLike, what: str = "file") -> Any:
     """Read JSON; a missing or damaged file is a `DensecfError` that names it and ``what`` it should be."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise DensecfError(f"{os.fspath(path)}: this {what} cannot be read ({error.strerror}).") from error
     except ValueError as error:
         raise DensecfError(f"{os.fspath(path)}: this {what} is not valid JSON ({error}).") from error
+
+
+def parse_json(text: str) -> Any:
+    """``json.loads``, for which nesting beyond all measure is a ValueError like any other damage."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def sha256_of_file(path: str | os.PathLike) -> str:

@@ -6,7 +6,6 @@ and the product; ``runs/<command>/latest`` points to the newest finished one.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -17,7 +16,7 @@ from typing import Any
 
 from densecf.environment import environment, now
 from densecf.errors import ConfigError
-from densecf.files import exclusive_lock, explained_os_errors, write_json_atomic, write_text_atomic
+from densecf.files import exclusive_lock, explained_os_errors, parse_json, write_json_atomic, write_text_atomic
 
 ROOT = Path("runs")
 CONFIG, PROVENANCE, METRICS, LOCK = "config.yaml", "provenance.json", "metrics.jsonl", ".lock"
@@ -167,13 +166,12 @@ def find_weights(which: str, command: str = "pretrain") -> Path:
 
 def read_config(path: Path) -> dict[str, Any]:
     """The options of a run, as they stand in its ``config.yaml``."""
-    import yaml
+    from densecf.yaml_files import read_yaml
 
-    try:
-        values = yaml.safe_load((path / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path / 'config.yaml'}: cannot be read ({error})") from None
-    return values if isinstance(values, dict) else {}
+    values = read_yaml(path / CONFIG, "run's config")
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise ConfigError(f"{path / CONFIG}: not the config of a run (a mapping of options)")
+    return values
 
 
 def unfinished_run(command: str, out: Path | None) -> Path:
@@ -209,9 +207,12 @@ def command_of(path: Path) -> str:
 def read_provenance(path: Path) -> dict[str, Any]:
     """The run's provenance; a ConfigError names a file that is not one."""
     try:
-        return json.loads((path / PROVENANCE).read_text(encoding="utf-8"))
+        facts = parse_json((path / PROVENANCE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path / 'provenance.json'}: cannot be read as JSON ({error})") from None
+    if not isinstance(facts, dict):
+        raise ConfigError(f"{path / 'provenance.json'}: not the provenance of a run (a JSON object)")
+    return facts
 
 
 def check_unchanged(path: Path, **facts: str) -> None:

@@ -34,6 +34,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from densecf.data.problems import Problems
 from densecf.errors import ConfigError
+from densecf.yaml_files import read_yaml
 
 MAPPINGS = Path(__file__).parent / "readers" / "mappings"
 
@@ -267,12 +268,7 @@ def load_mapping(path: str | Path) -> Mapping:
         ConfigError: missing, not YAML, or mistaken; every mistake is listed with its key.
     """
     path = Path(path)
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Texts)
-    except OSError as error:
-        raise ConfigError(f"{path}: this mapping cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a YAML file ({error}).") from error
+    values = read_yaml(path, "mapping", _Texts)
     try:
         return Mapping.model_validate(values)
     except ValidationError as error:

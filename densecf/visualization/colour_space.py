@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from densecf.errors import CheckpointError, ConfigError, DataError
-from densecf.files import write_bytes_atomic
+from densecf.files import parse_json, write_bytes_atomic
 from densecf.visualization.ellipse import enclosing_ellipse
 from densecf.visualization.neighbours import nearest
 from densecf.visualization.projection import umap_plane
@@ -230,8 +230,8 @@ def _unit(features: np.ndarray) -> np.ndarray:
 
 def _settings(path: Path, text: str) -> dict[str, Any]:
     try:
-        settings = json.loads(text)
-    except json.JSONDecodeError as error:
+        settings = parse_json(text)
+    except ValueError as error:
         raise CheckpointError(f"{path}: damaged colour space settings ({error}); fit a new one") from error
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path}: damaged colour space settings; fit a new one")

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -31,6 +30,7 @@ from densecf.data.readers.mask_source import image_key
 from densecf.data.readers.masks import MOST_OVERLAP
 from densecf.data.readers.paths import FileState, digest_of_files
 from densecf.errors import ConfigError, DataError
+from densecf.yaml_files import read_yaml
 
 CODING_FILE = "masks.yaml"
 IMAGES, LABELS = "images", "labels"
@@ -248,9 +248,7 @@ def _coding_of(folder: Path) -> Coding:
     path = folder / CODING_FILE
     if path.is_file():
         try:
-            return Coding.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path}: not a readable YAML file ({error}).") from error
+            return Coding.model_validate(read_yaml(path))
         except ValidationError as error:
             reasons = "; ".join(e["msg"].removeprefix("Value error, ") for e in error.errors())
             raise ConfigError(

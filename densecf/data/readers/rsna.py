@@ -4,7 +4,6 @@ The challenge calls every image a patient. Its mapping leads to the name of the 
 to the patient, who may have many images in the challenge; see ``mappings/rsna.yaml`` for the rest.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from densecf.data.problems import Problems
 from densecf.data.readers.joining import NamedTable, check_cells, find_file, look_up, open_table, read_ages
 from densecf.data.readers.published import PublishedDataset
 from densecf.errors import DataError
+from densecf.files import parse_json
 
 LABELS = ("stage_2_train_labels.csv",)
 NIH_NAMES = ("pneumonia-challenge-dataset-mappings_2018.json",)
@@ -74,8 +74,8 @@ def _one_row_an_image(labels: NamedTable) -> NamedTable:
 def _read_nih_names(path: Path) -> dict[str, str]:
     """Image of the challenge -> image of NIH ChestX-ray14, in the order of the file."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        entries = parse_json(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable JSON file ({error}).") from error
     if not isinstance(entries, list):
         raise DataError(f"{path}: expected a list of images, found {type(entries).__name__}.")
