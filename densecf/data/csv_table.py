@@ -1,7 +1,6 @@
 """CSV files as written by people and by spreadsheets, read as text with the line each row stands on."""
 
 import csv
-import gzip
 import io
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TextIO
 import pandas as pd
 
 from densecf.data.problems import Problems
+from densecf.data.unpacking import gunzip
 from densecf.errors import DataError
 
 _LONGEST_FIELD = 1 << 27  # run-length masks of CheXmask are long; Python's own limit is 131,072 characters
@@ -134,11 +134,11 @@ def _check_header(header: list[str], path: Path) -> None:
 def _read_bytes(path: Path) -> bytes:
     try:
         content = path.read_bytes()
-        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        return gunzip(content, path) if content[:2] == b"\x1f\x8b" else content
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such table.") from error
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path}: this table cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+    except OSError as error:
+        raise DataError(f"{path}: this table cannot be read ({error.strerror or error}).") from error
 
 
 def _look_at(content: bytes, path: Path) -> tuple[str, str]:

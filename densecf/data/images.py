@@ -6,20 +6,27 @@ that names it.
 
 import io
 import math
+import struct
 import warnings
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from densecf.data.unpacking import gunzip, inflate
 from densecf.errors import DataError
 
 SMALLEST = 16  # pixels a side
+_PNG = b"\x89PNG\r\n\x1a\n"
 _PIL_FORMATS = ("PNG", "JPEG", "TIFF")
 _SMALL_TYPES = (np.uint8, np.int8, np.uint16, np.int16)
 _TIFF_PHOTOMETRIC = 262
+_NIFTI2 = ((540).to_bytes(4, "little"), (540).to_bytes(4, "big"))
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,8 @@ def _read(path: Path, as_labels: bool, content: bytes | None) -> RawImage:
         raise DataError(f"{path}: the file is empty (0 bytes).")
     source = path if content is None else io.BytesIO(content)
     try:
+        if head.startswith(_PNG):
+            _check_png(path, source)
         if head[128:] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
             raw = _read_dicom(path, source)
         elif path.name.lower().endswith((".nii", ".nii.gz", ".hdr", ".img")):
@@ -160,6 +169,24 @@ def _head(path: Path) -> bytes:
         raise DataError(f"{path}: there is no such file.") from error
     except OSError as error:
         raise DataError(f"{path}: the file cannot be read ({error.strerror}).") from error
+
+
+def _check_png(path: Path, source: Path | io.BytesIO) -> None:
+    """Compares the checksums of a PNG's chunks: PIL does not where the pixels are, so that a flipped bit would pass.
+
+    Raises:
+        DataError: damaged or cut off.
+    """
+    with open(source, "rb") if isinstance(source, Path) else io.BytesIO(source.getvalue()) as file:
+        file.seek(len(_PNG))
+        kind = b""
+        while kind != b"IEND":
+            length, kind = struct.unpack(">I4s", file.read(8).ljust(8, b"\0"))
+            left, crc = length, zlib.crc32(kind)
+            while left and (part := file.read(min(left, 1 << 20))):
+                left, crc = left - len(part), zlib.crc32(part, crc)
+            if left or file.read(4) != crc.to_bytes(4, "big"):
+                raise DataError(f"{path}: damaged or cut off (a checksum of this PNG file does not fit).")
 
 
 def _refuse_huge(path: Path, height: int, width: int) -> None:
@@ -228,6 +255,7 @@ def _small_type(pixels: np.ndarray) -> np.ndarray:
 def _read_dicom(path: Path, source: Path | io.BytesIO) -> RawImage:
     import pydicom
 
+    _check_deflated(path, source)
     dataset = pydicom.dcmread(source, force=path.suffix.lower() in (".dcm", ".dicom"))
     if "PixelData" not in dataset:
         raise DataError(f"{path}: this DICOM file holds no image.")
@@ -259,6 +287,17 @@ def _read_dicom(path: Path, source: Path | io.BytesIO) -> RawImage:
             return RawImage(stored, inverted, spacing, window, table=table)
     values, window = _dicom_values(stored, dataset)
     return RawImage(values.astype(np.float32), inverted, spacing, window)
+
+
+def _check_deflated(path: Path, source: Path | io.BytesIO) -> None:
+    """Raises DataError for a deflated DICOM file that is damaged or a bomb: pydicom unpacks whatever it is given."""
+    with open(source, "rb") if isinstance(source, Path) else io.BytesIO(source.getvalue()) as file:
+        head = file.read(144)  # preamble, DICM, and the length of the group that names the syntax
+        if head[128:136] != b"DICM\x02\0\0\0":
+            return
+        group = file.read(struct.unpack("<I", head[140:144])[0])
+        if _DEFLATED in group:
+            inflate(file.read(), path)
 
 
 def _levels(stored: np.ndarray) -> np.ndarray | None:
@@ -304,14 +343,34 @@ def _dicom_spacing(dataset) -> tuple[float, float]:
 def _read_nifti(path: Path) -> RawImage:
     import nibabel
 
-    image = nibabel.load(path)
-    shape = image.shape  # type: ignore[attr-defined]
+    _check_pair(path)
+    image: Any = _unpacked_nifti(path) if path.name.lower().endswith(".gz") else nibabel.load(path)
+    shape = image.shape
     if len(shape) < 2 or any(extent != 1 for extent in shape[2:]):
         raise DataError(f"{path}: shape {shape}, expected one 2-D image: (X, Y) or (X, Y, 1).")
     _refuse_huge(path, shape[1], shape[0])
-    if image.get_data_dtype().fields:  # type: ignore[attr-defined]
+    if image.get_data_dtype().fields:
         raise DataError(f"{path}: a colour NIfTI file, expected a grey image.")
-    pixels = np.asarray(image.dataobj, dtype=np.float32).reshape(shape[:2])  # type: ignore[attr-defined]
-    x, y = map(float, image.header.get_zooms()[:2])  # type: ignore[attr-defined]
-    millimetres = {"mm": 1.0, "meter": 1000.0, "micron": 0.001}.get(image.header.get_xyzt_units()[0], math.nan)  # type: ignore[attr-defined]
+    if np.issubdtype(image.get_data_dtype(), np.complexfloating):
+        raise DataError(f"{path}: holds complex numbers, expected a grey image.")
+    pixels = np.asarray(image.dataobj, dtype=np.float32).reshape(shape[:2])
+    x, y = map(float, image.header.get_zooms()[:2])
+    millimetres = {"mm": 1.0, "meter": 1000.0, "micron": 0.001}.get(image.header.get_xyzt_units()[0], math.nan)
     return RawImage(np.ascontiguousarray(pixels.T), spacing=(y * millimetres, x * millimetres))
+
+
+def _check_pair(path: Path) -> None:
+    """Raises DataError when the other file of a pair (.hdr, .img) is a link that leads out of the folder."""
+    for suffix in (".hdr", ".img") if path.suffix.lower() in (".hdr", ".img") else ():
+        other = path.with_suffix(suffix)
+        if other.is_symlink() and other != path and other.resolve().parent != path.resolve().parent:
+            raise DataError(f"{path}: its other file, {other.name}, is a link that leads out of the folder.")
+
+
+def _unpacked_nifti(path: Path) -> Any:
+    """A gzipped NIfTI file, unpacked in memory: nibabel neither compares the checksum nor minds a bomb."""
+    import nibabel
+
+    content = gunzip(path.read_bytes(), path)
+    kind = nibabel.Nifti2Image if content[:4] in _NIFTI2 else nibabel.Nifti1Image
+    return kind.from_bytes(content)

@@ -13,13 +13,20 @@
 
 import hashlib
 import re
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge, Interval, MinLen
+from pydantic.types import Strict
 
 from densecf.errors import DataError, DensecfError
 from densecf.files import read_json
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 FORMAT = 2
 IMAGE_DTYPE, MASK_DTYPE, AFFINE_DTYPE = "<u2", "|u1", "<f8"
@@ -49,6 +56,38 @@ META_KEYS = {
     "checksum",
 }
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9=+,._ -]*[A-Za-z0-9=+,._-])?")  # a space may stand inside: "Aurora DR"
+
+
+_Number = Annotated[int, Strict(), Ge(0)]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    bytes: _Number
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Stored:
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class _Meta:
+    """The types of what is in ``meta.json``."""
+
+    size: Annotated[int, Strict(), Interval(ge=1, le=1 << 14)]
+    num_records: Annotated[int, Strict(), Ge(1)]
+    class_names: Annotated[list[str], MinLen(1)]
+    column_types: dict[str, Literal["str", "float64", "int64", "bool"]]
+    counterfactuals: dict[str, _Stored]
+    fingerprint: dict[str, Any]
+    skipped: _Number
+    files: dict[str, _Entry]
+    checksum: str
+    profile: str | None
+    profile_version: Any
+    densecf_version: Any
 
 
 def counterfactual_file(source: str, name: str) -> str:
@@ -104,11 +143,41 @@ def read_meta(path: Path) -> dict[str, Any]:
         odd = [f"unknown {key}" for key in sorted(set(meta) - META_KEYS)]
         odd += [f"missing {key}" for key in sorted(META_KEYS - set(meta))]
         raise DataError(f"{path / META}: the keys do not fit ({', '.join(odd)}). Prepare the dataset again.")
+    _check_entries(path / META, meta)
     for source, entry in meta["counterfactuals"].items():
         absent = [name for name in entry["names"] if counterfactual_file(source, name) not in meta["files"]]
         if absent:
             raise DataError(f"{path / META}: names counterfactuals without a file: {', '.join(absent)}.")
     return meta
+
+
+def _check_entries(path: Path, meta: dict[str, Any]) -> None:
+    """Raises DataError unless every entry has the type and range that the rest of densecf takes for granted."""
+    from pydantic import ValidationError
+
+    try:
+        _described().validate_python({name: meta[name] for name in META_KEYS})
+        allowed = {RECORDS, IMAGES, MASKS, AFFINES, SKIPPED}
+        allowed |= {counterfactual_file(s, n) for s, entry in meta["counterfactuals"].items() for n in entry["names"]}
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)[:5])
+        raise DataError(f"{path}: damaged ({found}). Prepare the dataset again.") from None
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    foreign = sorted(set(meta["files"]) - allowed)
+    missing = sorted({RECORDS, IMAGES, AFFINES} - set(meta["files"]))
+    if foreign or missing:
+        raise DataError(
+            f"{path}: lists the files {', '.join(foreign) or '-'} that are none of a dataset, and lacks "
+            f"{', '.join(missing) or 'none'}. Prepare the dataset again."
+        )
+
+
+@lru_cache(1)
+def _described() -> "TypeAdapter":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(_Meta)
 
 
 def check_length(path: Path, expected: int) -> None:

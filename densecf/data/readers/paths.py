@@ -158,7 +158,7 @@ class TableRoot:
         if state.size >= 0 or ".zip" not in text.lower():
             return path, state
         for parent in reversed(path.parents):
-            if parent.suffix.lower() == ".zip" and self._is_inside(parent) and parent.is_file():
+            if parent.suffix.lower() == ".zip" and self._is_inside(parent) and os.path.isfile(parent):
                 if parent not in self._archives:
                     self._archives[parent] = list_archive(parent)
                 member = self._archives[parent].get(path.relative_to(parent).as_posix())
@@ -176,7 +176,7 @@ class TableRoot:
             self._inside[folder] = lexically and Path(os.path.realpath(folder)).is_relative_to(self.root)
         if not self._inside[folder]:
             return False
-        return not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(self.root)
+        return not os.path.islink(path) or Path(os.path.realpath(path)).is_relative_to(self.root)
 
 
 def _state(path: Path, text: str) -> FileState:
