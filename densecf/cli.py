@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from densecf import __version__
-from densecf.errors import DensecfError
+from densecf.errors import ConfigError, DensecfError
 from densecf.methods import METHODS
+from densecf.processes import process_rank
 
 
 @dataclass(frozen=True)
@@ -268,6 +269,10 @@ COMMANDS: dict[str, Command] = {
 }
 
 
+SHARED = ("pretrain", "counterfactuals train")
+"""Commands that several processes do together; any other one would be done, and written, once by each of them."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
@@ -307,6 +312,8 @@ def _run(argv: list[str]) -> int:
         print(f"densecf: error: no command {asked!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     name, rest = " ".join(argv[:words]), argv[words:]
+    if process_rank() and name not in SHARED:
+        raise ConfigError(f"{name} runs in one process: start it without torchrun, and with one task under Slurm")
     command = COMMANDS[name]
     options = parse(name, rest)
     function: Callable = getattr(import_module(f"densecf.commands.{command.module}"), command.function)

@@ -17,6 +17,7 @@ from typing import Any
 from densecf.environment import environment, now
 from densecf.errors import ConfigError
 from densecf.files import exclusive_lock, explained_os_errors, parse_json, write_json_atomic, write_text_atomic
+from densecf.processes import process_rank, started_processes
 
 ROOT = Path("runs")
 CONFIG, PROVENANCE, METRICS, LOCK = "config.yaml", "provenance.json", "metrics.jsonl", ".lock"
@@ -82,26 +83,27 @@ def working_in(path: Path) -> Iterator[None]:
                 shutil.rmtree(_aside(path))
 
 
-def process_rank() -> int:
-    """This process's place among those that train together (torchrun, Slurm, Lightning); 0 when it is alone."""
-    names = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
-    return next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdigit()), 0)
-
-
 def announce_run(path: Path) -> None:
     """Tells processes that this one starts where the run is."""
     os.environ[_SHARED_RUN] = str(path.resolve())
 
 
-def join_run(out: Path | None, seconds: float = 120) -> Path:
-    """The run that the first process makes; waits until it is there.
+def join_run(out: Path | None, seconds: float = 1800) -> Path | None:
+    """The run that the first process makes, which all others wait for; None in the first process.
+
+    Args:
+        out: where the run is to be.
+        seconds: how long to wait: the first process may have to make the phantom and its counterfactuals.
 
     Raises:
         ConfigError: when it is not known where, or nothing appears.
     """
     known = os.environ.get(_SHARED_RUN) or out
-    if known is None:
+    started = started_processes()
+    if known is None and (process_rank() or (started and started != (1, 1))):
         raise ConfigError("several processes share one run: say with --out where it is")
+    if not process_rank() or known is None:
+        return None
     path, deadline = Path(known), time.monotonic() + seconds
     while not is_run(path):
         if time.monotonic() > deadline:

@@ -34,7 +34,9 @@ def run_train(options: CounterfactualTrainOptions) -> Path | None:
     from densecf.counterfactuals.training import train_counterfactuals
 
     config, progress = options.config, not options.run.quiet
-    joined = runs.join_run(options.run.out) if runs.process_rank() > 0 else None
+    joined = runs.join_run(options.run.out)
+    if joined is not None and options.run.resume and runs.is_finished(joined):
+        return None
     data = open_dataset(config.data, progress=progress)
     config = resolved(config, data)
     rows, scm = rows_and_parents(config, data)

@@ -23,7 +23,9 @@ def run_pretrain(options: PretrainOptions) -> Path | None:
 
     config, progress = options.config, not options.run.quiet
     refuse_idle_options(config)
-    joined = runs.join_run(options.run.out) if runs.process_rank() > 0 else None  # then the dataset is complete
+    joined = runs.join_run(options.run.out)  # then the dataset is complete
+    if joined is not None and options.run.resume and runs.is_finished(joined):
+        return None
     data = with_counterfactuals(config, open_dataset(config.data, progress=progress), progress=progress)
     config = resolved(config, data)
     rows = rows_for(config, data)
@@ -74,7 +76,7 @@ def rows_for(config: PretrainConfig, data: PreparedDataset) -> list[int]:
     if not METHODS[config.method].needs_masks:
         return rows
     labelled = with_masks(data, rows)
-    if len(labelled) < len(rows):
+    if len(labelled) < len(rows) and not runs.process_rank():
         missing = len(rows) - len(labelled)
         print(f"{missing} of {len(rows)} records have no mask and are left out: {config.method} needs masks")
     return labelled

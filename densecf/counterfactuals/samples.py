@@ -17,7 +17,7 @@ from densecf.counterfactuals.parents import CONTINUOUS
 from densecf.counterfactuals.response import response
 from densecf.counterfactuals.scm import StructuralCausalModel
 from densecf.data.prepared import PreparedDataset
-from densecf.runs import process_rank
+from densecf.processes import process_rank
 from densecf.training.logs import JsonlLogger
 
 

@@ -36,7 +36,7 @@ from densecf.counterfactuals.scm import StructuralCausalModel
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import CheckpointError
 from densecf.models.weights import WEIGHTS, save_tensors
-from densecf.runs import process_rank
+from densecf.processes import process_rank
 from densecf.training.logs import report
 from densecf.training.loop import LOG_EVERY, check_finite, fit, world_size
 from densecf.training.optim import TrainingModule

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import torch
 from lightly.loss import DINOLoss, IBOTPatchLoss, KoLeoLoss
+from lightly.models.modules.center import Center, center_momentum
 from torch import Tensor, nn
 
-from densecf.losses.gather import gather_rows
+from densecf.losses.gather import all_reduce_sum, gather_rows, world_size
 
 
 class DistillationLoss(nn.Module):
@@ -26,6 +27,7 @@ class DistillationLoss(nn.Module):
         self.ibot_weight, self.koleo_weight = ibot, koleo
         self.dino = DINOLoss(prototypes, student_temp=student_temperature)
         self.ibot = IBOTPatchLoss(prototypes, student_temp=student_temperature)
+        self.ibot.center = _JointCenter(self.ibot.center.size, momentum=self.ibot.center.momentum)
         self.koleo = KoLeoLoss()
 
     def forward(
@@ -63,6 +65,17 @@ class DistillationLoss(nn.Module):
                 koleo = torch.stack([self.koleo(gather_rows(_full(crop).contiguous())) for crop in embeddings]).mean()
                 loss, terms["koleo"] = loss + self.koleo_weight * koleo, koleo.detach()
         return loss, terms
+
+
+class _JointCenter(Center):
+    """Moves towards the mean over all processes' rows; lightly's takes the mean of means, whatever their numbers."""
+
+    @torch.no_grad()
+    def update(self, x: Tensor) -> None:
+        if world_size() == 1:
+            return super().update(x)
+        total, count = all_reduce_sum(x.sum(self.dim, keepdim=True)), all_reduce_sum(x.new_full((), len(x)))
+        self.center = center_momentum(self.value, total / count, self.momentum)
 
 
 def _full(values: Tensor) -> Tensor:

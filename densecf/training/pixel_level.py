@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from densecf.config import PretrainConfig
 from densecf.data.prepared import PreparedDataset
+from densecf.losses.gather import joint_mean
 from densecf.losses.nearby import nearby_chance_level, nearby_contrast
 from densecf.losses.pairing import contrast, contrast_chance_level
 from densecf.models.heads import projection_head
@@ -130,7 +131,11 @@ class Segmentation(_PixelLevel):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         logits = self.unet(normalise(batch["images"].flatten(0, 1).to(memory_format=torch.channels_last)))
-        loss = F.cross_entropy(logits.float(), batch["masks"].flatten(0, 1).long(), ignore_index=IGNORE)
+        masks = batch["masks"].flatten(0, 1).long()
+        full = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        # Not each process's own mean: some have more pixels that show something than others.
+        total = F.cross_entropy(full, masks, ignore_index=IGNORE, reduction="sum")
+        loss = joint_mean(total, (masks != IGNORE).sum())
         if batch_idx % LOG_EVERY == 0:
             self.report(batch_idx, loss.detach(), {})
         return loss

@@ -23,7 +23,7 @@ from densecf.errors import DataError
 from densecf.files import atomic_path
 from densecf.methods import METHODS
 from densecf.models.backbone import patch_of
-from densecf.runs import process_rank
+from densecf.processes import process_rank
 from densecf.training.datasets import ContrastDataset, ViewDataset, choose_counterfactuals
 from densecf.training.distillation import Distillation
 from densecf.training.domains import DomainImages
