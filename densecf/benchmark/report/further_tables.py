@@ -9,6 +9,7 @@ from densecf.benchmark.protocols import PROTOCOLS
 from densecf.benchmark.published import ABLATION
 from densecf.benchmark.report.table_parts import (
     COMPARED,
+    EXTERNAL_NOTE,
     INTERVAL_NOTE,
     OURS,
     PAPER,
@@ -20,6 +21,7 @@ from densecf.benchmark.report.table_parts import (
     in_group,
     over_seeds,
     published_cell,
+    where_measured,
 )
 from densecf.benchmark.results import RowResult
 from densecf.benchmark.statistics import (
@@ -40,12 +42,17 @@ _OVERALL = tuple(column for column in COMPARED if column.key in CASE_METRICS)
 """Of all cases."""
 
 
-def ablation_table(rows: Sequence[RowResult]) -> Table:
-    """The grid of methods and views, its letters as check marks."""
+def ablation_table(rows: Sequence[RowResult], *, external: bool = False) -> Table:
+    """The grid of methods and views, its letters as check marks.
+
+    Args:
+        rows: of the ablation.
+        external: they hold external cases, of which nothing is published.
+    """
     rows = in_table_order(rows)
     columns = [Column("Pretraining"), *(Column(letter) for letter in LETTERS)]
     for column in COMPARED:
-        if column.key == "dsc":
+        if column.key == "dsc" and not external:
             columns += [in_group(column, who, "DSC (%)") for who in (OURS, PAPER)]
         else:
             columns.append(head(column))
@@ -55,14 +62,19 @@ def ablation_table(rows: Sequence[RowResult]) -> Table:
         cells: list[Cell] = [row.name, *("✓" if letter in row.views else "" for letter in LETTERS)]
         for column in COMPARED:
             cells.append(summary_cell(summary, column.key))
-            if column.key == "dsc":
+            if column.key == "dsc" and not external:
                 cells.append(published_cell(ABLATION.get((row.name, row.views))))
         found.append(tuple(cells))
     notes = (
         f"{VIEWS_NOTE} Last epoch{over_seeds(rows)}.",
-        "Paper: from the authors' logs, the best of several runs of each setting, best epoch on the held-out fold.",
+        EXTERNAL_NOTE
+        if external
+        else "Paper: from the authors' logs, the best of several runs of each setting, best epoch on held-out folds.",
     )
-    return with_best_in_bold(Table("ablation", "Ablation of the views", tuple(columns), tuple(found), notes))
+    where, title = where_measured(external)
+    return with_best_in_bold(
+        Table(f"{where}ablation", f"Ablation of the views{title}", tuple(columns), tuple(found), notes)
+    )
 
 
 def ingredients_table(effects: Sequence[Effect]) -> Table:
@@ -83,14 +95,20 @@ def ingredients_table(effects: Sequence[Effect]) -> Table:
     return Table("ingredients", "Effect of each ingredient", columns, found, notes)
 
 
-def matched_table(effects: Sequence[Effect]) -> Table:
-    """Counterfactuals at the same augmentations, the published differences beside ours."""
+def matched_table(effects: Sequence[Effect], *, external: bool = False) -> Table:
+    """Counterfactuals at the same augmentations, the published differences beside ours.
+
+    Args:
+        effects: of `densecf.benchmark.statistics.matched_counterfactuals`.
+        external: on external cases, of which nothing is published.
+    """
     dsc, *others = COMPARED
+    shown = (OURS,) if external else (OURS, PAPER)
     columns = (
         Column("Pretraining"),
         Column("With"),
         Column("Without"),
-        *(Column(who, f"{dsc.heading} ({dsc.unit})", digits=dsc.digits, signed=True) for who in (OURS, PAPER)),
+        *(Column(who, f"{dsc.heading} ({dsc.unit})", digits=dsc.digits, signed=True) for who in shown),
         *map(change_column, others),
     )
     found = []
@@ -99,13 +117,16 @@ def matched_table(effects: Sequence[Effect]) -> Table:
         paper = [ABLATION.get((effect.method, code)) for code in (with_, without)]
         change = Number(paper[0].mean - paper[1].mean) if paper[0] and paper[1] else None
         ours, *rest = _changes(effect.differences)
-        found.append((effect.method, with_, without or "-", ours, change, *rest))
+        found.append((effect.method, with_, without or "-", ours, *(() if external else (change,)), *rest))
     notes = (
         f"The same method and augmentations with and without counterfactuals: with minus without. {INTERVAL_NOTE}",
-        "Paper: from the authors' ablation, best of several runs; its main table compares methods under different "
+        EXTERNAL_NOTE
+        if external
+        else "Paper: from the authors' ablation, best of several runs; its main table compares methods under different "
         "augmentations.",
     )
-    return Table("matched", "Counterfactuals at matched augmentation", columns, tuple(found), notes)
+    where, title = where_measured(external)
+    return Table(f"{where}matched", f"Counterfactuals at matched augmentation{title}", columns, tuple(found), notes)
 
 
 def protocols_table(fair: Sequence[RowResult], authors: Sequence[RowResult]) -> Table:

@@ -9,6 +9,7 @@ from densecf.benchmark.protocols import PROTOCOLS
 from densecf.benchmark.published import LINEAR_PROBE, TABLE_1, TABLE_2, misprints
 from densecf.benchmark.report.table_parts import (
     COMPARED,
+    EXTERNAL_NOTE,
     INTERVAL_NOTE,
     OURS,
     PAPER,
@@ -21,6 +22,7 @@ from densecf.benchmark.report.table_parts import (
     in_group,
     over_seeds,
     published_cell,
+    where_measured,
 )
 from densecf.benchmark.results import RowResult
 from densecf.benchmark.statistics import Order, compare_with_baseline, order_of
@@ -32,9 +34,6 @@ _PAPER_NOTE = (
     "Paper: on PadChest at 224 px, 70 manual masks, each measure at its best epoch on the held-out fold; its SimCLR "
     "contrasts with effusion counterfactuals, its VADeR does not rotate, its SSDCL neither rotates nor crops. Its "
     "masks are private: orders and differences can be compared with ours, levels cannot."
-)
-_EXTERNAL_NOTE = (
-    "External records: from elsewhere, never trained on; the network of every fold is tested on all of them."
 )
 
 
@@ -112,13 +111,13 @@ def segmentation_table(rows: Sequence[RowResult], protocol: str, *, external: bo
         columns.append(Column("Missed", digits=0))
     notes = (
         f"Ours: {PROTOCOLS[protocol].summary}{over_seeds(rows)}; the folds of each seed count as folds of their own.",
-        _EXTERNAL_NOTE if external else "",
+        EXTERNAL_NOTE if external else "",
         LEGEND,
         _PAPER_NOTE if published else "",
         VIEWS_NOTE,
         _misprints("DSC_PE") if "dsc_pe" in published else "",
     )
-    where, title = _where(external)
+    where, title = where_measured(external)
     title = f"Segmentation after fine-tuning{title} ({protocol}, {epoch} epoch)"
     return with_best_in_bold(Table(f"{where}table2-{protocol}", title, tuple(columns), tuple(found), notes))
 
@@ -169,7 +168,7 @@ def differences_table(
         f"Holm p: Wilcoxon signed-rank test over patients, corrected by Holm's method for the {len(compared)} rows of "
         f"a measure; bold below {SIGNIFICANT}.",
     )
-    where, title = _where(external)
+    where, title = where_measured(external)
     title = f"Differences to {baseline}{title} ({protocol}, last epoch)"
     return Table(f"{where}differences-{protocol}", title, tuple(columns), tuple(found), notes)
 
@@ -228,11 +227,6 @@ def _tau(order: Order) -> str:
         return "Kendall's tau between the two orders is not defined."
     p_value = "< 0.001" if order.p_value < 0.001 else f"= {order.p_value:.3f}"
     return f"Kendall's tau between the two orders: {order.tau:.2f} (p {p_value}); 1: the same order, -1: the reverse."
-
-
-def _where(external: bool) -> tuple[str, str]:
-    """The beginning of a name and the ending of a title."""
-    return ("external-", " on external records") if external else ("", "")
 
 
 def _label(protocol: str) -> str:

@@ -23,6 +23,10 @@ INTERVAL_NOTE = (
     "patients, not that of seeds. DSC in percentage points."
 )
 
+EXTERNAL_NOTE = (
+    "External records: from elsewhere, never trained on; the network of every fold is tested on all of them."
+)
+
 
 def embeddings_of(row: RowResult) -> list[dict[str, Any]]:
     return [cell.embeddings for cell in row.cells if cell.embeddings is not None]
@@ -71,3 +75,8 @@ def over_seeds(rows: Sequence[RowResult]) -> str:
     seeds = sorted({seed for row in rows for seed in row.seeds})
     uneven = " (some rows lack some)" if any(len(row.seeds) < len(seeds) for row in rows) else ""
     return f", seeds {', '.join(map(str, seeds))}{uneven}" if len(seeds) > 1 else ""
+
+
+def where_measured(external: bool) -> tuple[str, str]:
+    """The beginning of a name and the ending of a title."""
+    return ("external-", " on external records") if external else ("", "")

@@ -44,6 +44,8 @@ def make_tables(matrix: Matrix, results: Sequence[CellResult]) -> list[Table]:
     tables += [
         segmentation_table(external, "fair", external=True),
         differences_table(external, matrix.baseline, "fair", on_external(variants), external=True),
+        ablation_table(on_external(ablation), external=True),
+        matched_table(matched_counterfactuals(on_external(ablation)), external=True),
     ]
     tables += [
         ablation_table(ablation),
