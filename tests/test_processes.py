@@ -3,6 +3,7 @@
 import pytest
 
 from densecf import cli
+from densecf.commands.training_run import refuse_other_number
 from densecf.config import HardwareConfig
 from densecf.errors import ConfigError
 from densecf.processes import process_rank, started_processes
@@ -86,3 +87,12 @@ def test_the_others_do_not_wait_for_ever(told, tmp_path):
     told(TORCHRUN)
     with pytest.raises(ConfigError, match="made no run here within 0 s"):
         join_run(tmp_path, seconds=0)
+
+
+def test_a_run_goes_on_with_as_many_processes_as_before(tmp_path):
+    (tmp_path / "provenance.json").write_text('{"processes": 2}')
+    refuse_other_number(tmp_path, 2)
+    with pytest.raises(ConfigError, match=r"started by 2 process\(es\), and 1 cannot"):
+        refuse_other_number(tmp_path, 1)
+    (tmp_path / "provenance.json").write_text("{}")  # of a run that did not note it
+    refuse_other_number(tmp_path, 1)

@@ -10,6 +10,7 @@ from densecf import runs
 from densecf.commands.options import RunOptions
 from densecf.config_values import to_dict
 from densecf.data.prepared import PreparedDataset
+from densecf.errors import ConfigError
 
 
 def train_in_run(
@@ -36,11 +37,14 @@ def train_in_run(
     Returns:
         The folder and the facts; None instead of them when the run was finished already.
     """
-    from densecf.training.loop import CHECKPOINT
+    from densecf.training.loop import CHECKPOINT, world_size
 
+    processes = world_size(config.hardware)
     if options.resume:
         out = runs.unfinished_run(command, options.out)
         runs.check_unchanged(out, dataset_checksum=data.checksum)
+        if not runs.is_finished(out):
+            refuse_other_number(out, processes)
     else:
         out = runs.start_run(
             command,
@@ -48,7 +52,7 @@ def train_in_run(
             to_dict(config),
             out=options.out,
             overwrite=options.overwrite,
-            provenance={"dataset": str(data.path.resolve()), "dataset_checksum": data.checksum},
+            provenance={"dataset": str(data.path.resolve()), "dataset_checksum": data.checksum, "processes": processes},
         )
     with runs.working_in(out):
         if options.resume and runs.is_finished(out):
@@ -60,3 +64,13 @@ def train_in_run(
         runs.finish_run(out, command, latest=not options.keep_latest, **facts)
         (out / CHECKPOINT).unlink(missing_ok=True)
     return out, facts
+
+
+def refuse_other_number(run: Path, processes: int) -> None:
+    """Raises ConfigError when a run would go on with another number of processes: its steps would see other records."""
+    before = runs.read_provenance(run).get("processes", processes)
+    if before != processes:
+        raise ConfigError(
+            f"{run}: was started by {before} process(es), and {processes} cannot go on with it: each step would see "
+            "other records; start as many (torchrun --nproc-per-node, --hardware.devices), or a new run"
+        )
