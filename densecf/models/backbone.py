@@ -67,7 +67,7 @@ def build_image_encoder(
     patch = patch_of(body)
     if patch and size % patch:
         raise ConfigError(f"model.patch_size: images of {size} px do not divide into patches of {patch} px")
-    width: Any = body.num_features
+    width: Any = getattr(body, "head_hidden_size", body.num_features)  # some widen what they pooled
     return ImageEncoder(body, int(width))
 
 
