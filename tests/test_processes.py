@@ -96,3 +96,11 @@ def test_a_run_goes_on_with_as_many_processes_as_before(tmp_path):
         refuse_other_number(tmp_path, 1)
     (tmp_path / "provenance.json").write_text("{}")  # of a run that did not note it
     refuse_other_number(tmp_path, 1)
+
+
+def test_nobody_trains_when_the_run_is_finished(told, tmp_path):
+    (tmp_path / "config.yaml").write_text("method: vader\n")
+    (tmp_path / "provenance.json").write_text('{"command": "pretrain", "finished": "today"}')
+    told(TORCHRUN)
+    assert cli.main(["pretrain", "--resume", "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "provenance.json"}
