@@ -7,6 +7,7 @@ for name in (
     "views",
     "loss",
     "step",
+    "scaling",
     "chromap",
     "explore",
     "counterfactuals",

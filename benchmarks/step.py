@@ -62,7 +62,7 @@ def main() -> None:
         views = ViewDataset(data, config.views, counterfactuals=choose_counterfactuals(data, "auto", method))
         dataset = ContrastDataset(views, method, options.points)
         plan = StepPlan(tuple(range(24)), options.batch, epochs=-(-STEPS * options.batch // 24))
-        module = Contrast(config, 3, plan.updates, None)
+        module = Contrast(config, data, plan.updates, None)
         times = Times()
         hardware = HardwareConfig(accelerator="cpu", precision="32")
         fit(
