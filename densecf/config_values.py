@@ -94,14 +94,9 @@ def load_yaml(kind: type[Config], path: Path) -> Config:
     Raises:
         ConfigError: when the file is missing, is no YAML mapping, or does not fit.
     """
-    import yaml
+    from densecf.yaml_files import read_yaml
 
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a YAML file ({error})") from None
+    values = read_yaml(path, "config")
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping of options, found {type(values).__name__}")
     return from_dict(kind, values, str(path))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from densecf.errors import CheckpointError, ConfigError
 from densecf.models.unet import normalise
-from densecf.models.weights import BACKBONE, load_exactly, load_run, read_weights, weights_file
+from densecf.models.weights import BACKBONE, build_described, load_exactly, load_run, read_weights, weights_file
 
 
 class ImageEncoder(nn.Module):
@@ -91,10 +91,11 @@ def load_image_encoder(path: str | Path) -> tuple[ImageEncoder, dict[str, Any]]:
     if meta.get("kind") != BACKBONE:
         unet = load_run(file).model
         return ImageEncoder(unet.encoder, unet.encoder.out_channels[-1], pyramid=True).eval(), meta
-    try:
-        encoder = build_image_encoder(meta["encoder"], int(meta["size"]), patch_size=int(meta["patch_size"]))
-    except KeyError as error:
-        raise CheckpointError(f"{file}: no backbone of densecf (its metadata lacks {error})") from None
+
+    def build() -> ImageEncoder:
+        return build_image_encoder(meta["encoder"], int(meta["size"]), patch_size=int(meta["patch_size"]))
+
+    encoder = build_described(build, file)
     load_exactly(encoder.body, tensors, file)
     return encoder.eval(), meta
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import segmentation_models_pytorch as smp
 import torch
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from densecf.config import ModelConfig
 from densecf.data.prepared import PreparedDataset
-from densecf.errors import CheckpointError
-from densecf.files import write_bytes_atomic
+from densecf.errors import CheckpointError, ConfigError
+from densecf.files import parse_json, write_bytes_atomic
 from densecf.models.heads import projection_head
 from densecf.models.unet import MEAN, STD, build_unet
 
@@ -27,6 +27,7 @@ HEAD = "head.safetensors"
 BACKBONE = "backbone"
 """The ``kind`` of a weights file that holds an image-level backbone, under timm's names, and no U-Net."""
 _FORMAT = "densecf-1"
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def read_facts(path: str | Path) -> dict[str, Any]:
     with _opened(file) as tensors:
         meta = (tensors.metadata() or {}).get("densecf")
     try:
-        facts = json.loads(meta or "")
+        facts = parse_json(meta or "")
         written_as = facts["format"]
     except (ValueError, KeyError, TypeError):
         raise CheckpointError(
@@ -130,12 +131,16 @@ def load_run(path: str | Path) -> Run:
     tensors, meta = read_weights(file)
     if meta.get("kind") == BACKBONE:
         raise CheckpointError(f"{file}: an image-level run ({meta.get('method')}), and pixels need a pixel-level one")
-    model = _rebuild(meta, file)
+    model = _rebuild(meta, file, tensors)
     load_exactly(model, tensors, file)
     head_file, head = file.with_name(HEAD), None
     if head_file.is_file():
         head_tensors, head_meta = read_weights(head_file)
-        head = projection_head(int(meta["decoder_channels"][-1]), int(head_meta["hidden"]), int(head_meta["dim"]))
+
+        def build() -> nn.Module:
+            return projection_head(int(meta["decoder_channels"][-1]), int(head_meta["hidden"]), int(head_meta["dim"]))
+
+        head = build_described(build, head_file, head_tensors)
         load_exactly(head, head_tensors, head_file)
         head.eval()
     return Run(file.parent, model.eval(), head, meta)
@@ -162,7 +167,7 @@ def load_pretrained(
     facts = read_facts(file)
     if facts.get("kind") == BACKBONE:
         facts = {**facts, "decoder_channels": decoder_channels or ModelConfig().decoder_channels}
-    model = _rebuild(facts, file, classes)
+    model = _rebuild(facts, file, classes=classes)
     load_into(model, file)
     return model.train()
 
@@ -221,18 +226,48 @@ def weights_file(path: Path) -> Path:
     return path / WEIGHTS if path.is_dir() else path
 
 
-def _rebuild(meta: dict[str, Any], file: Path, classes: int | None = None) -> smp.Unet:
-    try:
+def _rebuild(
+    meta: dict[str, Any], file: Path, tensors: dict[str, Tensor] | None = None, *, classes: int | None = None
+) -> smp.Unet:
+    def build() -> smp.Unet:
         return build_unet(meta["encoder"], meta["decoder_channels"], classes=classes or int(meta["classes"]))
+
+    return build_described(build, file, tensors)
+
+
+def build_described(build: Callable[[], Network], file: Path, tensors: dict[str, Tensor] | None = None) -> Network:
+    """A network as a weights file describes it.
+
+    Args:
+        build: makes it, from the file's own words.
+        file: for messages.
+        tensors: of the file; the network must have the same names and shapes, which is found out before any memory is
+            taken: a damaged description may ask for more than any machine has.
+
+    Raises:
+        CheckpointError: the description lacks or spoils something, or does not fit the tensors.
+    """
+    try:
+        if tensors is not None:
+            with torch.random.fork_rng(devices=[]), torch.device("meta"):
+                described = build()
+            _refuse_mismatch(described, tensors, file)
+        return build()
     except KeyError as error:
-        raise CheckpointError(f"{file}: no U-Net of densecf (its metadata lacks {error})") from None
+        raise CheckpointError(f"{file}: no network of densecf (its metadata lacks {error})") from None
+    except (ConfigError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RuntimeError) as error:
+        raise CheckpointError(f"{file}: describes a network that cannot be built ({error})") from None
 
 
 def load_exactly(model: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
     """Loads tensors that must fit key by key; raises CheckpointError with what does not."""
+    _refuse_mismatch(model, tensors, file)
+    with torch.no_grad():
+        model.load_state_dict(tensors)
+
+
+def _refuse_mismatch(model: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
     lines = describe_mismatch(model, tensors)
     if lines:
         more = f"\n  and {len(lines) - 20} more" if len(lines) > 20 else ""
         raise CheckpointError(f"{file}: does not fit the network it names:\n  " + "\n  ".join(lines[:20]) + more)
-    with torch.no_grad():
-        model.load_state_dict(tensors)

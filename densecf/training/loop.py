@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -22,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from densecf.config import HardwareConfig
 from densecf.errors import CheckpointError, ConfigError, DensecfError
+from densecf.models.weights import describe_mismatch
 from densecf.processes import process_rank, started_processes
 from densecf.runs import METRICS
 from densecf.training.batch_norm import JointBatchNorm
@@ -29,6 +31,7 @@ from densecf.training.logs import JsonlLogger, ProgressBar, forget_after
 from densecf.training.sampler import StepPlan, StepSampler
 
 CHECKPOINT = "checkpoint.ckpt"
+_PARTS = {"state_dict", "optimizer_states", "lr_schedulers", "loops", "global_step", "epoch"}
 LOG_EVERY = 10
 """Steps between two lines of metrics; the first step is always logged."""
 
@@ -72,7 +75,7 @@ def fit(
     """
     checkpoint = out / CHECKPOINT
     resuming = resume and checkpoint.is_file()
-    start = _steps_done(checkpoint) * plan.accumulate if resuming else 0
+    start = _steps_done(checkpoint, module) * plan.accumulate if resuming else 0
     _quiet_lightning()
     bar = [ProgressBar(title, work_per_record * plan.records_per_step, unit)] if progress else []
     trainer = _make_trainer(
@@ -226,11 +229,25 @@ class Checkpoints(Callback):
             self.last = time.monotonic()
 
 
-def _steps_done(checkpoint: Path) -> int:
+def _steps_done(checkpoint: Path, module: LightningModule) -> int:
+    """The steps behind a checkpoint, once it is sure that the rest of it can be taken up.
+
+    Raises:
+        CheckpointError: damaged, or of another training.
+    """
     try:
-        return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+        with ZipFile(checkpoint) as archive:  # PyTorch does not compare the checksums
+            if damaged := archive.testzip():
+                raise CheckpointError(f"the checksum of {damaged} does not fit")
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        if missing := sorted(_PARTS - content.keys()):
+            raise CheckpointError(f"lacks {', '.join(missing)}")
+        if lines := describe_mismatch(module, content["state_dict"]):
+            raise CheckpointError("; ".join(lines[:3]))
+        return int(content["global_step"])
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise CheckpointError(f"{checkpoint}: cannot be read ({error}); start again with --overwrite") from None
+        reason = str(error).split(" Please file an issue")[0][:500]
+        raise CheckpointError(f"{checkpoint}: cannot be read ({reason}); start again with --overwrite") from None
 
 
 def _quiet_lightning() -> None:

@@ -94,3 +94,36 @@ def test_missing_file(tmp_path):
 def test_unknown_encoder_names_the_known_ones():
     with pytest.raises(ConfigError, match="resnet50"):
         build_unet("resnet5000")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"classes": 10**9}, r"10{9}, 8, 3, 3\) in the network"),
+        ({"decoder_channels": [10**7] * 5}, "in the network"),
+        ({"decoder_channels": "no"}, "cannot be built"),
+        ({"decoder_channels": [16, 16]}, "cannot be built"),
+        ({"classes": "many"}, "cannot be built"),
+        ({"encoder": ["resnet18"]}, "cannot be built"),
+        ({"encoder": "../evil"}, "not known"),
+        ({"encoder": None}, "cannot be built"),
+    ],
+)
+def test_a_spoilt_description_is_refused_before_any_memory_is_taken(run, change, words):
+    path, model = run
+    save_weights(model, path / "weights.safetensors", FACTS | change)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_run(path)
+    assert "weights.safetensors" in str(caught.value)
+
+
+def test_headers_that_lie(run):
+    path, _ = run
+    file = path / "weights.safetensors"
+    for head in (b"\xff" * 8, (10**15).to_bytes(8, "little"), (100).to_bytes(8, "little") + b"{" * 100):
+        file.write_bytes(head + b"{}")
+        with pytest.raises(CheckpointError, match=r"weights\.safetensors"):
+            load_run(path)
+    save_file({"a": torch.zeros(1)}, file, metadata={"densecf": "[" * 100_000})
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors"):
+        load_run(path)

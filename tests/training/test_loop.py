@@ -195,3 +195,39 @@ def test_precision_is_taken_as_asked():
     assert resolve_precision(HARDWARE) == "32"
     assert resolve_precision(HardwareConfig(accelerator="cpu", precision="bf16-mixed")) == "bf16-mixed"
     assert resolve_precision(HardwareConfig(accelerator="cpu")) in ("32", "bf16-mixed")
+
+
+class Trap:
+    """Runs something when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def test_a_checkpoint_is_checked_before_it_is_taken_up(tmp_path):
+    plan = StepPlan(tuple(range(10)), batch_size=2, epochs=2)
+    with pytest.raises(StopAt.Killed):
+        train(tmp_path / "run", plan, callbacks=[StopAfter(5)])
+    file = tmp_path / "run" / CHECKPOINT
+    whole, content = file.read_bytes(), torch.load(file, weights_only=True)
+    weight = content["state_dict"]["net.weight"].numpy().tobytes()
+    spoilt = bytearray(whole)
+    spoilt[whole.index(weight) + 1] ^= 1  # one bit of one weight
+    other = {**content, "state_dict": {"net.weight": torch.zeros(7, 7)}}
+    trap = {**content, "loops": Trap(tmp_path / "executed")}
+    for made, words in (
+        (bytes(spoilt), "checksum"),
+        ({"global_step": 5}, "lacks"),
+        (other, "in the network"),
+        (trap, ""),
+    ):
+        if isinstance(made, bytes):
+            file.write_bytes(made)
+        else:
+            torch.save(made, file)
+        with pytest.raises(CheckpointError, match=rf"{CHECKPOINT}: cannot be read.*{words}"):
+            train(tmp_path / "run", plan, resume=True)
+    assert not (tmp_path / "executed").exists()
