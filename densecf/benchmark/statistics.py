@@ -47,7 +47,7 @@ class Effect:
         method: the row's name, or `EVERY_METHOD`.
         pairs: view codes with and without the letters; each case's difference is averaged over them.
         differences: with - without.
-        num_pairs: of runs: those of all methods count.
+        num_pairs: of runs: those of all methods count. Each is compared on the seeds that both have.
     """
 
     letters: str
@@ -267,20 +267,20 @@ def _compare(cases_a: pd.DataFrame, cases_b: pd.DataFrame) -> dict[str, PairedDi
     }
 
 
-def _grid(rows: Sequence[RowResult]) -> dict[str, dict[str, pd.DataFrame]]:
-    """Cases by method (the row's name) and view code."""
-    grid: dict[str, dict[str, pd.DataFrame]] = {}
+def _grid(rows: Sequence[RowResult]) -> dict[str, dict[str, RowResult]]:
+    """Rows by method (the row's name) and view code."""
+    grid: dict[str, dict[str, RowResult]] = {}
     for row in in_table_order(rows):
         mine = grid.setdefault(row.name, {})
         if row.views in mine:
             raise DataError(f"{row.name} with the views {row.views!r} stands twice in the grid; expected each once")
-        mine[row.views] = row.mean_cases
+        mine[row.views] = row
     return grid
 
 
 def _effects(
     letters: str,
-    grid: Mapping[str, Mapping[str, pd.DataFrame]],
+    grid: Mapping[str, Mapping[str, RowResult]],
     pairs: Mapping[str, Sequence[tuple[str, str]]],
 ) -> list[Effect]:
     """The effect for each method that has any of its pairs, and over all methods where several have."""
@@ -291,7 +291,7 @@ def _effects(
     groups = {method: [method] for method in held} | ({EVERY_METHOD: list(held)} if len(held) > 1 else {})
     effects = []
     for name, methods in groups.items():
-        tables = [(grid[method][a], grid[method][b]) for method in methods for a, b in held[method]]
+        tables = [cases_of_pair(grid[method][a], grid[method][b]) for method in methods for a, b in held[method]]
         differences = _compare(_averaged(a for a, _ in tables), _averaged(b for _, b in tables))
         codes = tuple(dict.fromkeys(pair for method in methods for pair in held[method]))
         effects.append(Effect(letters, name, codes, differences, len(tables)))

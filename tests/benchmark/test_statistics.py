@@ -76,6 +76,15 @@ def test_seeds_are_averaged_case_by_case(results):
     assert found.differences["dsc"].mean == pytest.approx(known_gain(ours.cells[0].cell) + 19 / 4)
 
 
+def test_effects_are_of_seeds_that_both_have():
+    matrix = Matrix(methods=("none",), ablation=Ablation(("dvd-cl",), ("SC", "C"), seeds=(0, 1)))
+    with_, without = rows_of(make_results(matrix), "ablation")
+    lucky = replace(with_, cells=(with_.cells[0], _raised(with_.cells[1], 5.0)))
+    rows = [lucky, replace(without, cells=without.cells[:1])]
+    for effects in (ingredient_effects(rows), matched_counterfactuals(rows)):
+        assert effects[0].differences["dsc"].mean == pytest.approx(LETTER_GAIN["S"])
+
+
 def test_holm_by_hand():
     # 0.01 < 0.05 / 4 and 0.013 < 0.05 / 3 but 0.03 > 0.05 / 2: two of four stand.
     corrected = holm({"a": 0.03, "b": 0.01, "c": 0.04, "d": 0.013})
