@@ -7,7 +7,9 @@ from typing import Any
 
 from densecf.benchmark.cells import Cell
 from densecf.benchmark.matrix import Matrix
-from densecf.config_values import flat, to_dict
+from densecf.benchmark.views_code import COUNTERFACTUALS
+from densecf.config import PretrainConfig
+from densecf.config_values import flat, from_dict, to_dict
 from densecf.methods import METHODS
 from densecf.presets import idle_options, lacks_radius
 
@@ -23,7 +25,12 @@ def _of_cell(cell: Cell) -> Iterator[str]:
     if config is None:
         return
     yield from _several_devices("pretrain", config)
+    if config.counterfactuals != "none" and not set(COUNTERFACTUALS) & set(cell.views):
+        yield f"counterfactuals: its views {cell.views} are made of none; give it S or D, or leave the source out"
     for name in idle_options(config):
+        if name == "intervene":  # which nobody wrote
+            yield f"views {cell.views}: S and D have no effect on {config.method}, which sees no counterfactuals here"
+            continue
         yield f"{name}: has no effect on {config.method} as it is asked for; leave it out"
     if lacks_radius(config):
         yield "sampling: anywhere needs match_radius: how near to each other points are the same (the authors: 0.1)"
@@ -39,7 +46,8 @@ def unheard_options(matrix: Matrix, cells: Sequence[Cell]) -> list[str]:
     used = [flat(to_dict(cell.pretrain)) for cell in cells if cell.pretrain]
     used += [flat({"model": to_dict(cell.finetune)["model"]}) for cell in cells]
     given = flat(to_dict(matrix)["pretrain"])
-    unheard = [name for name, value in given.items() if all(config.get(name) != value for config in used)]
+    meant = flat(to_dict(from_dict(PretrainConfig, matrix.pretrain, "pretrain")))  # YAML reads 1e-3 as text
+    unheard = [name for name in given if all(config.get(name) != meant[name] for config in used)]
     text = "no row hears it (the lengths and crops of image-level methods are set under of_method)"
     return [f"pretrain: {', '.join(unheard)}: {text}"] if unheard else []
 

@@ -65,7 +65,7 @@ def make_cells(matrix: Matrix, source: str) -> list[Cell]:
         for seed in matrix.seeds if protocol == "fair" else matrix.authors_seeds or matrix.seeds:
             for row in matrix.methods:
                 setting = setting_of(protocol, row)
-                if protocol == "fair" and matrix.views and row != NONE:
+                if protocol == "fair" and matrix.views:
                     setting = replace(setting, views=_usable(matrix.views, row))
                 add("main", make_cell(matrix, source, TITLES.get(row, row), row, protocol, seed, setting))
     for variant in matrix.variants:
@@ -117,4 +117,6 @@ def make_cell(
 
 
 def _usable(code: str, method: str) -> str:
+    if method == NONE:
+        return ""
     return code if uses_counterfactuals(method) else without_counterfactuals(code)

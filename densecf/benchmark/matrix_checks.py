@@ -26,7 +26,7 @@ DECIDED = {
     "finetune": {"pretrained": "methods", "data": "data", "seed": "seeds", "test_every": "looks"},
 }
 """Options of the commands that the matrix decides itself, and by what."""
-FOLDS = ("folds", "folds_file", "where")
+FOLDS = ("folds", "folds_file", "where", "external")
 """Options of the fine-tuning that are one for all rows, so that they are tested on the same cases."""
 
 _OPTIONS = {*flat(to_dict(PretrainConfig())), *flat(to_dict(FinetuneConfig()))}
@@ -112,6 +112,8 @@ def _variants(matrix: Matrix) -> Iterator[str]:
             yield f"{place}: finetune: {name} is one for all rows, set it under finetune of the matrix"
         for name in sorted({"method", "data", "seed"} & set(variant.pretrain)):
             yield f"{place}: pretrain: {name} is the variant's own, or the matrix's; leave it out here"
+        if "intervene" in variant.pretrain:
+            yield f"{place}: pretrain: intervene is decided by views, leave it out here"
         if variant.pretrain.get("counterfactuals") == "auto":
             yield f"{place}: pretrain: name the source of the counterfactuals, or leave it out"
         if variant.method == NONE and (variant.pretrain or variant.views):

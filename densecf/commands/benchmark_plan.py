@@ -138,7 +138,8 @@ def read_cells(path: Path) -> tuple[Matrix, list[Cell]]:
     matrix = read_matrix(path)
     with naming(path):
         cells = make_cells(matrix, matrix.counterfactuals)
-    if found := [*unheard_options(matrix, cells), *cell_mistakes(cells)]:
+        found = [*unheard_options(matrix, cells), *cell_mistakes(cells)]
+    if found:
         raise ConfigError("\n".join(f"{path}: {mistake}" for mistake in found))
     return matrix, cells
 
@@ -299,7 +300,7 @@ def choose(cells: Sequence[Cell], only: Sequence[str]) -> list[int]:
         return list(range(len(cells)))
     found: list[int] = []
     for wish in only:
-        if wish.isdigit():
+        if wish.isdecimal():
             hits = [int(wish)] if int(wish) < len(cells) else []
         else:
             hits = [place for place, cell in enumerate(cells) if wish.split() and _is_called(cell.title, wish)]

@@ -67,6 +67,11 @@ def test_a_row_has_the_seeds_of_its_kind():
     assert all(cell.finetune.seed == cell.seed for cell in found)
 
 
+def test_random_weights_have_no_views():
+    few = one("Few", views="SRCE", variants=(Variant("Few", "none", finetune={"epochs": 3}),))
+    assert (few.views, few.title) == ("", "Few fair seed 0")
+
+
 def test_options_lie_over_each_other():
     options = {
         "pretrain": {"epochs": 3, "views": {"rotation": 5.0}},

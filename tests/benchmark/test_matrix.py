@@ -49,6 +49,8 @@ VARIANT = {"name": "Colder", "method": "dvd-cl"}
         ({"variants": [VARIANT | {"method": "none", "views": "C"}]}, "variant Colder: the method none has neither"),
         ({"variants": [VARIANT | {"pretrain": {"seed": 1}}]}, "variant Colder: pretrain: seed"),
         ({"variants": [VARIANT | {"finetune": {"folds": 3}}]}, "variant Colder: finetune: folds is one for all"),
+        ({"variants": [VARIANT | {"finetune": {"external": "split=test"}}]}, "finetune: external is one for all"),
+        ({"variants": [VARIANT | {"pretrain": {"intervene": ["sex"]}}]}, "pretrain: intervene is decided by views"),
         ({"variants": [VARIANT | {"pretrain": {"counterfactuals": "auto"}}]}, "name the source"),
         ({"of_method": {"dino": {"epochs": 1}}}, "of_method: no row of dino"),
         ({"of_method": {"vader": {"seed": 1}}}, "of_method: vader: seed is decided by seeds"),

@@ -55,7 +55,15 @@ COLDER = {"name": "Colder", "method": "vader"}
             "SimCLR: points: has no effect on simclr",
         ),
         ({"variants": [COLDER | {"pretrain": {"match_radius": 0.2}}]}, "Colder: match_radius: has no effect"),
-        ({"ablation": {"methods": ["vader"], "views": ["SRCE"]}}, "VADeR: intervene: has no effect"),
+        ({"ablation": {"methods": ["vader"], "views": ["SRCE"]}}, "VADeR: views SRCE: S and D have no effect on vader"),
+        (
+            {
+                "variants": [
+                    {"name": "Crops", "method": "dvd-cl", "views": "RC", "pretrain": {"counterfactuals": "truth"}}
+                ]
+            },
+            "Crops: counterfactuals: its views RC are made of none",
+        ),
         ({"views": "SD"}, "VADeR: without any letter of R, C and E"),
         ({"variants": [COLDER | {"method": "dino", "views": "RC"}]}, "Colder: its crops and effects"),
         ({"pretrain": {"distillation": {"koleo": 0.5}}}, "pretrain: distillation.koleo: no row hears it"),
@@ -303,6 +311,11 @@ def test_mistakes_of_several_rows_are_told_at_once(phantom, capsys):
     shown = capsys.readouterr().err
     assert shown.count("Colder: match_radius: has no effect") == 1
     assert shown.count("Wide: sampling: anywhere needs match_radius") == 1
+
+
+def test_numbers_that_yaml_takes_for_text_are_heard(workplace):
+    Path("mine.yaml").write_text("methods: [none, vader]\npretrain: {optim: {lr: 2e-3}}\n")
+    assert read_cells(Path("mine.yaml"))[1][1].pretrain.optim.lr == 0.002
 
 
 def test_last_words_are_those_of_the_cell(tmp_path):
