@@ -240,10 +240,10 @@ COMMANDS: dict[str, Command] = {
         "ExportOptions",
         "export",
         "run_export",
-        "a trained network for smp, timm or torchvision, with a model card",
+        "a trained network for smp, timm, torchvision, ONNX or MONAI, with a model card",
         (
             "densecf export --format smp                            # the latest pretraining run",
-            "densecf export --run s-mvd-cl --fold 0 --format smp    # one fold of a fine-tuning run",
+            "densecf export --run s-mvd-cl --fold 0 --format onnx   # one fold of a fine-tuning run",
             "densecf export --run cf-simclr --format timm --out exports/cf-simclr",
         ),
     ),

@@ -481,8 +481,9 @@ class ExportOptions:
     """Write a trained network as another library reads it, with a model card. What was written is read again and must
     give the same numbers as the run."""
 
-    format: Literal["smp", "timm", "torchvision"]
-    """smp: the U-Net; timm, torchvision: the encoder, or an image-level run's backbone."""
+    format: Literal["smp", "timm", "torchvision", "onnx", "monai-bundle"]
+    """smp: the U-Net; timm, torchvision: the encoder, or an image-level run's backbone; onnx: the whole network from
+    grey levels to embeddings, features or class probabilities; monai-bundle: image files to masks."""
     run: str = "latest"
     """Pretraining run, or with --fold fine-tuning run: its folder, its name, or latest."""
     fold: NonNegative | None = None

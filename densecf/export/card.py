@@ -9,14 +9,13 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from densecf import __version__
 from densecf.config_values import flat
+from densecf.export.expected import expected_input
 from densecf.export.metrics import Metric
 from densecf.export.source import FINETUNE, Source
 from densecf.export.written import Written
 from densecf.methods import METHODS
-from densecf.models.unet import MEAN, STD
 from densecf.runs import read_config, read_provenance
 
-_PATHS = ("data", "init_from", "pretrained", "folds_file")
 _SETTINGS = {
     "pretrain": "epochs batch_size accumulate points sampling temperature intervene where exclude seed views optim",
     FINETUNE: "folds train_cases epochs batch_size loss where external seed views optim",
@@ -34,7 +33,7 @@ def model_card(source: Source, written: Written, metrics: list[Metric], weights_
     """
     sections = {
         "How to use": f"Run inside this folder:\n\n```python\n{written.usage}```\n" + _bullets(written.notes),
-        "Input": _bullets(_input(source)),
+        "Input": _bullets(_input(source, written)),
         "Data": _bullets(_data(source)),
         "Method": _bullets(_method(source)) + "\nSettings:\n\n" + _table(("option", "value"), _settings(source)),
         "Metrics": _metrics_table(metrics),
@@ -102,14 +101,9 @@ def _listed(source: Source) -> str:
     return ", ".join(f"{number} {name}" for number, name in enumerate(source.classes))
 
 
-def _input(source: Source) -> Iterable[str]:
-    yield f"One grey channel, levels in [0, 1], {source.size} x {source.size} pixels."
-    yield f"Normalised as `(x - {MEAN}) / {STD}`."
-    profile = source.facts.get("profile")
-    if profile:
-        yield f"Images were prepared by densecf's profile {profile} (`densecf.data.profiles.load_image`)."
-    else:
-        yield "The training images were rendered at this size; other images: `densecf.data.profiles.load_image`."
+def _input(source: Source, written: Written) -> Iterable[str]:
+    for name, words in expected_input(source, normalises=written.normalises).items():
+        yield f"{name}: {words}"
 
 
 def _data(source: Source) -> Iterable[str]:

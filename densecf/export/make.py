@@ -9,6 +9,7 @@ from pathlib import Path
 from densecf.environment import now
 from densecf.errors import ConfigError
 from densecf.export.card import model_card, provenance
+from densecf.export.expected import expected_input
 from densecf.export.formats import FORMATS
 from densecf.export.metrics import find_metrics
 from densecf.export.source import Source
@@ -46,7 +47,13 @@ def export(source: Source, form: str, out: Path, *, overwrite: bool = False) -> 
         written = FORMATS[form](source, partial)
         digest = sha256_of_file(source.weights)
         write_text_atomic(partial / CARD, model_card(source, written, find_metrics(source), digest))
-        facts = {"format": form, "network": source.facts, "provenance": provenance(source, digest), "exported": now()}
+        facts = {
+            "format": form,
+            "network": source.facts,
+            "input": expected_input(source, normalises=written.normalises),
+            "provenance": provenance(source, digest),
+            "exported": now(),
+        }
         write_json_atomic(partial / FACTS, facts)
         replace_directory(partial, out)
     finally:

@@ -36,7 +36,7 @@ def write_smp(source: Source, folder: Path) -> Written:
     if source.image_level:
         raise ConfigError(
             f"{source.run}: an image-level run has no decoder for --format smp; its backbone goes to "
-            "--format timm or torchvision"
+            "--format timm, torchvision or onnx"
         )
     model = load_run(source.weights).model
     model.save_pretrained(folder)

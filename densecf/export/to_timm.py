@@ -69,5 +69,5 @@ def _timm_network(source: Source, options: dict[str, Any]) -> nn.Module:
 
 
 def _no_such_network(source: Source) -> ConfigError:
-    fits = "" if source.image_level else "; --format smp takes it"
-    return ConfigError(f"{source.run}: timm has no network that takes the weights of {source.encoder}{fits}")
+    fits = "onnx" if source.image_level else "smp or onnx"
+    return ConfigError(f"{source.run}: timm has no network that takes the weights of {source.encoder}; --format {fits}")

@@ -72,5 +72,5 @@ def _torchvision_network(source: Source) -> nn.Module:
 def _no_such_network(source: Source) -> ConfigError:
     return ConfigError(
         f"{source.run}: torchvision has no network that takes the weights of {source.encoder}, only "
-        f"{', '.join(resnets())}; --format timm takes more"
+        f"{', '.join(resnets())}; --format timm or onnx takes more"
     )

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from huggingface_hub import ModelCard
 
 from densecf.cli import main
+from densecf.data.profiles import PROFILES
 from densecf.errors import ConfigError
 from densecf.export.card import model_card
+from densecf.export.expected import WORDS, expected_input
 from densecf.export.metrics import find_metrics
 from densecf.export.source import open_source
 from densecf.export.written import Written
@@ -39,6 +42,17 @@ def test_a_card_says_where_the_weights_come_from(workshop):
     ):
         assert text in card.text, text
     assert str(workshop) not in card.content
+
+
+def test_a_card_says_what_an_image_must_become(workshop):
+    source = open_source(workshop / "runs/pretrain/s-mvd-cl", None)
+    for normalises, said in ((False, "to be done before the network"), (True, "the network itself does it")):
+        card = model_card(source, Written("onnx", "", normalises=normalises), [], "0" * 64)
+        assert f"`(x - 0.485) / 0.229`; {said}" in card
+        assert 'load_image(file, 64, "robust")' in card
+    assert set(WORDS) == set(PROFILES)
+    rendered = replace(source, facts={**source.facts, "profile": ""})
+    assert expected_input(rendered, normalises=False)["profile"].startswith("robust 1, for images from files")
 
 
 def test_a_card_names_no_path_of_this_machine(workshop):
@@ -91,6 +105,7 @@ def test_facts_for_machines(workshop, monkeypatch, tmp_path):
     facts = json.loads((tmp_path / "out/densecf.json").read_text())
     assert facts["format"] == "torchvision"
     assert facts["network"]["encoder"] == "resnet18"
+    assert facts["input"]["profile"] == "robust 1"
     assert facts["provenance"]["weights (SHA-256)"] == sha256_of_file(
         workshop / "runs/pretrain/simclr/weights.safetensors"
     )

@@ -2,21 +2,28 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 import timm
 import torch
 import torchvision
 from huggingface_hub import ModelCard
+from PIL import Image
 from safetensors.torch import load_file
 
 from densecf.cli import main
+from densecf.data.profiles import load_image
 from densecf.export.formats import FORMATS
 from densecf.export.make import FACTS
 from densecf.models.backbone import load_image_encoder
+from densecf.models.embed import embed_images, predict_masks
 from densecf.models.unet import dense_features, normalise
 from densecf.models.weights import load_run
+from tests.export.conftest import CLASSES, SIZE
 
 PIXELS, IMAGES, VIT, MASKS = ["s-mvd-cl"], ["simclr"], ["dino"], ["s-mvd-cl", "--fold", "1"]
 
@@ -25,12 +32,14 @@ PIXELS, IMAGES, VIT, MASKS = ["s-mvd-cl"], ["simclr"], ["dino"], ["s-mvd-cl", "-
 def exported(workshop, monkeypatch, tmp_path):
     """Exports, runs the code of the card inside the folder, and returns the folder and what the code made."""
 
-    def do(form: str, run: list[str]) -> tuple[Path, dict]:
+    def do(form: str, run: list[str], images: Path | None = None) -> tuple[Path, dict]:
         monkeypatch.chdir(workshop)
         out = tmp_path / form
         assert main(["export", "--format", form, "--run", *run, "--out", str(out)]) == 0
         card = ModelCard.load(out / "README.md")
         [code] = re.findall(r"```python\n(.*?)```", card.text, re.S)
+        if images is not None:
+            shutil.copytree(images, out / "images")
         monkeypatch.chdir(out)
         made: dict = {}
         exec(code, made)
@@ -90,13 +99,74 @@ def test_the_files_are_those_that_the_libraries_expect(exported):
     assert (set(missing), unexpected) == ({"fc.weight", "fc.bias"}, [])
 
 
+@pytest.mark.parametrize("run", [PIXELS, MASKS, VIT], ids="-".join)
+def test_onnx_takes_grey_levels_in_any_number(exported, workshop, run):
+    out, made = exported("onnx", run)
+    assert made["image"].shape[0] == 3
+    session = onnxruntime.InferenceSession(out / "model.onnx")
+    names = [each.name for each in session.get_outputs()]
+    for count in (1, 3):
+        image = made["image"][:count]
+        found = dict(zip(names, session.run(None, {"image": image}), strict=True))
+        last = "probabilities" if run == MASKS else "features"
+        close(torch.from_numpy(found[last]), expected(workshop, run, torch.from_numpy(image)))
+    if run == PIXELS:
+        network = load_run(workshop / "runs/pretrain/s-mvd-cl")
+        wanted = torch.stack(list(embed_images(network.model, network.head, made["image"][:, 0])))
+        close(torch.from_numpy(found["embeddings"]), wanted)
+    facts = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
+    assert (facts["size"], facts["profile"], facts["class_names"]) == (SIZE, "robust", CLASSES)
+    assert facts["input"]["normalisation"] == "`(x - 0.485) / 0.229`; the network itself does it"
+
+
+def test_a_monai_bundle_segments_a_folder(exported, workshop, radiographs_like):
+    out, made = exported("monai-bundle", MASKS, images=radiographs_like)
+    close(made["output"].cpu(), expected(workshop, MASKS, made["image"]))
+    assert made["workflow"].check_properties() == []
+    meta = json.loads((out / "configs/metadata.json").read_text())
+    assert meta["network_data_format"]["outputs"]["pred"]["channel_def"]["1"] == "left_lung"
+    assert meta["preparation"]["profile"] == "robust 1"
+    assert sorted(path.name for path in (out / "masks").iterdir()) == ["square_mask.png", "wide_mask.png"]
+    network = load_run(workshop / "runs/finetune/s-mvd-cl/folds/1").model
+    for name in ("square", "wide"):
+        file = radiographs_like / f"{name}.png"
+        prepared, affine = load_image(file, SIZE, "robust")
+        wanted = predict_masks(network, [prepared])[0]
+        found = np.asarray(Image.open(out / "masks" / f"{name}_mask.png"))
+        assert found.shape == np.asarray(Image.open(file)).shape
+        # A prepared pixel's class is found again at its place in the image; the mask of a larger image lies between.
+        places = [affine[axis, axis] * np.arange(SIZE) + affine[axis, 2] for axis in (0, 1)]
+        inside = [(place >= 0) & (place <= side - 1) for place, side in zip(places, found.shape, strict=True)]
+        rows, columns = (place[kept].round().astype(int) for place, kept in zip(places, inside, strict=True))
+        again, wanted = found[np.ix_(rows, columns)], wanted[np.ix_(*inside)]
+        assert len(np.unique(wanted)) > 1
+        assert (again == wanted).mean() > (0.999 if name == "square" else 0.9), name
+        assert (np.rot90(again, 2) == wanted).mean() < 0.9  # the test sees an image that is turned around
+
+
+@pytest.fixture
+def radiographs_like(tmp_path) -> Path:
+    """A folder with a square image of the network's size and a wide one, twice as large, with a black border."""
+    folder = tmp_path / "radiographs"
+    folder.mkdir()
+    grey = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    Image.fromarray(grey).resize((SIZE, SIZE), Image.Resampling.BICUBIC).save(folder / "square.png")
+    wide = np.asarray(Image.fromarray(grey).resize((140, 90), Image.Resampling.BICUBIC)).copy()
+    wide[:, :9] = 0
+    Image.fromarray(wide).save(folder / "wide.png")
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
 def test_what_does_not_fit_is_refused_with_what_does(workshop, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(workshop)
     wrong = {
-        ("smp", "simclr"): "--format timm or torchvision",
+        ("smp", "simclr"): "--format timm, torchvision or onnx",
+        ("monai-bundle", "simclr"): "timm, torchvision or onnx",
+        ("monai-bundle", "s-mvd-cl"): "densecf finetune --from",
         ("torchvision", "dino"): "resnet18, ",
-        ("timm", "vader"): "--format smp",
-        ("torchvision", "vader"): "--format timm",
+        ("timm", "vader"): "--format smp or onnx",
+        ("torchvision", "vader"): "--format timm or onnx",
     }
     for (form, run), said in wrong.items():
         assert main(["export", "--format", form, "--run", run, "--out", str(tmp_path / "out")]) == 2
@@ -108,8 +178,18 @@ def test_what_does_not_fit_is_refused_with_what_does(workshop, monkeypatch, tmp_
 def test_nothing_is_exported_that_gives_other_numbers(form, workshop, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(workshop)
     monkeypatch.setattr("densecf.export.agreement.TOLERANCE", -1.0)
-    assert main(["export", "--format", form, "--run", *PIXELS, "--out", str(tmp_path / "out")]) == 2
+    run = MASKS if form == "monai-bundle" else PIXELS
+    assert main(["export", "--format", form, "--run", *run, "--out", str(tmp_path / "out")]) == 2
     assert "nothing was exported" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_missing_is_named(workshop, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(workshop)
+    for module, form, run in (("to_onnx", "onnx", PIXELS), ("to_monai", "monai-bundle", MASKS)):
+        monkeypatch.setattr(f"densecf.export.{module}.find_spec", lambda name: None)
+        assert main(["export", "--format", form, "--run", *run, "--out", str(tmp_path / "out")]) == 2
+        assert "pip install 'densecf[export]'" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
