@@ -81,11 +81,13 @@ class RowResult:
 
     @property
     def mean_cases(self) -> pd.DataFrame:
-        """One row a case: numbers averaged over the seeds, for paired comparisons."""
+        """One row a case: numbers averaged over the seeds, for paired comparisons; NaN where one of them is."""
         cases = self.cases
         numbers = [name for name in cases.select_dtypes("number") if name != "pleural_effusion"]
         first = cases.groupby("case", sort=True)[["patient_id", "pleural_effusion"]].first()
-        return first.join(cases.groupby("case")[numbers].mean()).reset_index()
+        values = cases.groupby("case")[numbers]
+        everywhere = values.count().eq(cases.groupby("case").size(), axis=0)
+        return first.join(values.mean().where(everywhere)).reset_index()
 
     def summary(self, epoch: str) -> dict[str, dict[str, Any]]:
         """Mean and std over all folds of all seeds, as `densecf.evaluation.segmentation.summarise`.

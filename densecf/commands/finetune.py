@@ -50,7 +50,11 @@ def run_finetune(options: FinetuneOptions) -> Path:
     if options.run.resume:
         out = runs.unfinished_run("finetune", options.run.out)
         runs.check_unchanged(out, **started_from)
-        folds = Folds.load(out / FOLDS, records)
+        if (out / FOLDS).is_file() or (out / "folds").exists():
+            folds = Folds.load(out / FOLDS, records)
+        else:  # killed in the instant before they were written
+            folds = make_or_load_folds(config, records)
+            folds.save(out / FOLDS)
     else:
         folds = make_or_load_folds(config, records)
         out = runs.start_run(

@@ -272,8 +272,8 @@ def read_summary(run: Path) -> dict[str, Any]:
 
 
 def read_cases(path: Path) -> pd.DataFrame:
-    """A ``cases.csv``; names that look like numbers stay names."""
-    return pd.read_csv(path, dtype={"case": str, "patient_id": str})
+    """A ``cases.csv``; names that look like numbers, or like nothing ("NA"), stay names."""
+    return pd.read_csv(path, dtype={"case": str, "patient_id": str}, keep_default_na=False, na_values=[""])
 
 
 def compare_runs(run: Path, baseline: Path) -> list:

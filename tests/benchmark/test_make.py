@@ -161,11 +161,13 @@ def test_what_an_unfinished_cell_printed_last_is_shown(report):
 def test_data_of_an_earlier_report_goes_and_other_files_stay(tmp_path):
     make_report(SMALL, RESULTS, {}, {}, tmp_path)
     assert (tmp_path / "data/ablation.csv").is_file()
-    (tmp_path / "data/mine.txt").write_text("mine")
+    for name in ("mine.txt", "mine.csv"):
+        (tmp_path / "data" / name).write_text("mine")
     alone = replace(SMALL, ablation=Ablation(), variants=())
     make_report(alone, make_results(alone), {}, {}, tmp_path)
     assert not (tmp_path / "data/ablation.csv").exists()
     assert (tmp_path / "data/mine.txt").is_file()
+    assert (tmp_path / "data/mine.csv").is_file()
 
 
 def test_who_trained_the_cells_is_told(tmp_path):

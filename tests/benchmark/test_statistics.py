@@ -216,3 +216,15 @@ def _raised(result, points: float):
 def _light(row):
     """One seed, for speed."""
     return replace(row, cells=row.cells[:1])
+
+
+def test_a_case_undefined_under_one_seed_is_left_out(results):
+    """Its mean over the other seeds would be compared with one over all of them."""
+    none, _, ours = rows_of(results, "main")
+    pair = [replace(row, cells=(row.cells[0], _raised(row.cells[1], 50.0))) for row in (none, ours)]
+    spoilt = pair[1].cells[0].cases
+    spoilt = spoilt.assign(dsc=spoilt["dsc"].mask(spoilt["case"] == "case03"))
+    pair[1] = replace(pair[1], cells=(replace(pair[1].cells[0], cases=spoilt), pair[1].cells[1]))
+    found = compare_with_baseline([pair[1]], pair[0])[0].differences["dsc"]
+    assert found.num_undefined == 1
+    assert found.mean == pytest.approx(known_gain(ours.cells[0].cell))

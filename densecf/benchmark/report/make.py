@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -102,10 +103,12 @@ def make_report(
         _again(matrix),
     ]
     drawn_from = [figure.data for section in sections for figure in section.figures if figure.data]
+    earlier = _files_of(out / PAGE)
     write_tables(out, tables)
     for data in drawn_from:
         write_text_atomic(out / DATA / data.name, data.text)
-    _remove_all_but({f"{table.name}.csv" for table in tables} | {data.name for data in drawn_from}, out / DATA)
+    for name in earlier - {f"{table.name}.csv" for table in tables} - {data.name for data in drawn_from}:
+        (out / DATA / name).unlink(missing_ok=True)
     about = "\n\n".join(filter(None, (matrix.about, *_in_short(failures, missing))))
     return write_page(
         out / PAGE,
@@ -320,11 +323,10 @@ def _again(matrix: Matrix) -> Section:
     )
 
 
-def _remove_all_but(names: set[str], folder: Path) -> None:
-    """Deletes CSV files that an earlier report had and this one has not."""
-    for file in folder.glob("*.csv"):
-        if file.name not in names:
-            file.unlink()
+def _files_of(page: Path) -> set[str]:
+    """The CSV files of an earlier report, by its page: others in that folder are not ours."""
+    text = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
+    return set(re.findall(r'download="([^"/\\]+\.csv)"', text))
 
 
 def _picture(name: str, chart: Chart | None, caption: str, alt: str) -> list[Picture]:
