@@ -155,4 +155,5 @@ with torch.no_grad():
 print(type(model).__name__, "gives", tuple(logits.shape))
 
 # %% [markdown]
-# Next: [your own images](2-your-own-images.ipynb), [counterfactuals](3-counterfactuals.ipynb).
+# Next: [your own images](2-your-own-images.ipynb), [counterfactuals](3-counterfactuals.ipynb), [reading embedding
+# maps](4-embedding-maps.ipynb), [image-level pretraining](5-image-level.ipynb).

@@ -166,4 +166,4 @@ assert densecf(f"chromap images/0001.png images/0002.png --fit-pixels {200 if TI
 display(Image("runs/chromap/0001/chromap.png", width=900))
 
 # %% [markdown]
-# How to read these colours, and what they do not mean: [Reading CHRO-maps](../docs/reading-chromaps.md).
+# How to read these colours, and what they do not mean: [reading embedding maps](4-embedding-maps.ipynb).
