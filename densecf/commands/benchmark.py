@@ -83,6 +83,7 @@ def refuse_contradictions(options: BenchmarkOptions) -> None:
             (options.only and options.report_only, "--only and --report-only"),
             (slurm and (options.dry_run or options.report_only), "--launcher slurm and a call that runs nothing"),
             (slurm and options.jobs != "auto", "--launcher slurm and --jobs (Slurm decides)"),
+            (options.report_only and options.jobs != "auto", "--report-only and --jobs"),
             (options.sbatch and not slurm, "--sbatch without --launcher slurm"),
         )
         if clash

@@ -69,13 +69,13 @@ def parse_row(data: bytes, delimiter: str) -> list[str]:
     """The stripped cells of one row, as `stream_rows` gave it; a byte-order mark is dropped.
 
     Raises:
-        DataError: not UTF-8, or not CSV; the caller knows the file and the line.
+        DataError: not UTF-8, or not CSV (a stray quote, say); the caller knows the file and the line.
     """
     try:
         text = data.removeprefix(_BOM).decode("utf-8")
         previous = csv.field_size_limit(LONGEST_ROW)
         try:
-            cells = next(csv.reader([text], delimiter=delimiter))
+            cells = next(csv.reader([text], delimiter=delimiter, strict=True))
         finally:
             csv.field_size_limit(previous)
     except UnicodeDecodeError as error:

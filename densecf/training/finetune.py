@@ -264,7 +264,8 @@ class CaseLoader:
 
 def has_predictions(run: Path) -> bool:
     """Whether the masks that `CaseLoader` reads are still there: run folders may be thinned out."""
-    return bool(list(run.glob(f"folds/*/{PREDICTIONS}")))
+    folds = list(run.glob("folds/*"))
+    return bool(folds) and all((fold / PREDICTIONS).is_file() for fold in folds)
 
 
 def read_summary(run: Path) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from PIL import Image
 from densecf.files import atomic_path
 from densecf.visualization.chromap import ChroMaps
 from densecf.visualization.colour_space import disc_colours
+from densecf.visualization.ink import INK, SOFT
 
 PANEL = 3.2  # inches, height of an image that is not much wider than high
 DOTS_PER_INCH = 150
-INK, SOFT = "#1b1f24", "#6b7280"
 
 
 def save_figure(maps: ChroMaps, path: Path | str, *, heading: str = "") -> Path:

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from densecf.visualization.alignment import chance_distance, closest_turn, mean_distance
 from densecf.visualization.chromap import ChroMaps, MapEntry, fit_space, make_chromaps
 from densecf.visualization.chromap_figure import at_most, draw_wheel
-from densecf.visualization.panel_grid import SOFT, panel_grid
+from densecf.visualization.ink import SOFT
+from densecf.visualization.panel_grid import panel_grid
 
 DOTS = 400  # a panel shows no more pixels a side
 KEY = """dots: pixels that the

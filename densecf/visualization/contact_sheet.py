@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from densecf.files import atomic_path
+from densecf.visualization.ink import INK, SOFT
 
 COLOURS = ("#19d3ff", "#ffb000", "#ff2d95", "#7ee081", "#b794f6", "#ffffff")  # told apart on grey
-INK, SOFT, ALARM = "#1b1f24", "#6b7280", "#b3261e"
+ALARM = "#b3261e"
 COLUMNS, TILE, GAP, LINE = 8, 1.75, 0.12, 0.145  # inches
 _MARGIN, _HEADING = 0.25, 0.38
 _CHARACTER = 0.061  # inches, of the captions

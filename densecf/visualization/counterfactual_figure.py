@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from densecf.files import atomic_path
+from densecf.visualization.ink import INK, SOFT
 
 PANEL, GAP, LEFT = 2.3, 0.07, 0.42  # inches
 DOTS_PER_INCH = 140
-INK, SOFT = "#1b1f24", "#6b7280"
 SMALLEST_SCALE = 0.05  # differences below this stay pale: noise is not blown up to look like an effect
 
 

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from densecf.files import atomic_path
+from densecf.visualization.ink import INK, SOFT
 
 WIDTH, HEIGHT, COLUMNS = 3.1, 2.7, 5  # inches a panel; panels side by side
 DOTS_PER_INCH = 150
-INK, SOFT = "#1b1f24", "#6b7280"
 # Okabe and Ito's colours, told apart by all kinds of colour vision, and a marker for each.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
 MARKERS = "osD^vPX*"

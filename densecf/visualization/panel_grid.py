@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-INK, SOFT = "#1b1f24", "#6b7280"
+from densecf.visualization.ink import INK, SOFT
+
 LEFT, TITLE, GAP, BETWEEN = 0.5, 0.26, 0.05, 0.22  # inches
 
 

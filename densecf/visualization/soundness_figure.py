@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from densecf.files import atomic_path
+from densecf.visualization.ink import INK, SOFT
 
 PANEL = 1.5  # inches a side
 DOTS_PER_INCH = 150
 MOST_DIFFERENCE = 0.4
 """Differences from -0.4 (blue) to 0.4 (red) are told apart."""
-INK, SOFT = "#1b1f24", "#6b7280"
 
 
 @dataclass(frozen=True)

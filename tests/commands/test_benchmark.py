@@ -265,6 +265,7 @@ def test_the_phantom_is_as_estimates_take_it():
     [
         ["--dry-run", "--report-only"],
         ["--only", "0", "--report-only"],
+        ["--report-only", "--jobs", "2"],
         ["--launcher", "slurm", "--dry-run"],
         ["--launcher", "slurm", "--jobs", "2"],
         ["--sbatch", "partition=gpu"],

@@ -19,7 +19,7 @@ from densecf.benchmark.protocols import TITLES
 from densecf.benchmark.results import RowResult
 from densecf.benchmark.statistics import Order
 from densecf.evaluation.selection import ALL
-from densecf.visualization.label_efficiency_figure import INK, SOFT
+from densecf.visualization.ink import INK, SOFT
 
 WIDTH = 7.6  # inches; the letters stay legible when a phone shows 40 rem of it
 SMALL, NORMAL = 8, 9  # points
@@ -253,7 +253,7 @@ def ablation_dots(rows: Sequence[RowResult]) -> Chart | None:
         handles.append(Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=name))
     for place in range(1, len(codes)):
         axes.axhline(place - 0.5, color="#e5e7eb", linewidth=0.8)
-    axes.set_yticks(range(len(codes)), [code or "no view changed" for code in codes], fontsize=NORMAL, color=INK)
+    axes.set_yticks(range(len(codes)), codes, fontsize=NORMAL, color=INK)
     axes.set_ylim(len(codes) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
