@@ -1,0 +1,1 @@
+"""Proofs of reliability: kills, full disks, fuzzed files. ``make chaos``; docs/reliability.md has the counts."""
