@@ -12,6 +12,8 @@ from densecf.evaluation.segmentation import SUBSETS
 LOWER_IS_BETTER = ("hd95", "asd", "hd95_mm", "asd_mm", "n_missed")
 STANDARD_COMPARISONS = (("dsc", None), ("dsc", "nf"), ("dsc", "pe"), ("hd95", None), ("asd", None))
 CONFIDENCE = 0.95
+FEWEST_PATIENTS = 6
+"""For an interval: resampling fewer tells nothing, and Wilcoxon's test of five cannot reach 0.05."""
 CHUNK = 10_000_000  # resampled counts held at once (80 MB)
 
 
@@ -24,7 +26,8 @@ class PairedDifference:
         subset: "nf" (no finding), "pe" (pleural effusion) or None for all cases.
         num_cases: the cases compared, of ``num_patients`` patients.
         num_undefined: cases left out because the metric is NaN in either run.
-        mean: mean over cases of A - B, with its 95 % bootstrap interval ``low`` to ``high``.
+        mean: mean over cases of A - B, with its 95 % bootstrap interval ``low`` to ``high``; NaN below
+            `FEWEST_PATIENTS`.
         better: the cases where A is better, in the metric's own direction; ``worse`` likewise, the rest are equal.
         p_value: Wilcoxon signed-rank test over patients, two-sided; 1 when no patient differs.
     """
@@ -40,6 +43,11 @@ class PairedDifference:
     better: int
     worse: int
     p_value: float
+
+    @property
+    def interval(self) -> tuple[float, float] | tuple[None, None]:
+        """``low`` and ``high``, or nothing where there are too few patients."""
+        return (self.low, self.high) if self.num_patients >= FEWEST_PATIENTS else (None, None)
 
     @property
     def significant(self) -> bool:
@@ -83,7 +91,9 @@ def paired_differences(
         )
     difference = defined["difference"].to_numpy(dtype=float)
     by_patient = defined.groupby("patient_id")["difference"]
-    low, high = _bootstrap_interval(by_patient.sum().to_numpy(), by_patient.count().to_numpy(), num_resamples, seed)
+    low = high = np.nan
+    if by_patient.ngroups >= FEWEST_PATIENTS:
+        low, high = _bootstrap_interval(by_patient.sum().to_numpy(), by_patient.count().to_numpy(), num_resamples, seed)
     gain = -difference if metric.endswith(LOWER_IS_BETTER) else difference
     return PairedDifference(
         metric=metric,

@@ -108,7 +108,7 @@ def comparison_markdown(
             (
                 f"{metric} ({unit})" if unit else metric,
                 Number(d.mean),
-                Number(None, low=d.low, high=d.high, bold=d.significant),
+                _interval_cell(d),
                 f"{d.better} / {d.worse}",
                 Number(d.p_value),
                 f"{d.num_cases} / {d.num_patients}",
@@ -133,3 +133,8 @@ def comparison_markdown(
 
 def _plain(text: str) -> str:
     return " ".join(text.split())
+
+
+def _interval_cell(d: PairedDifference) -> Number | None:
+    low, high = d.interval
+    return None if low is None else Number(None, low=low, high=high, bold=d.significant)

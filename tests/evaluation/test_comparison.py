@@ -5,6 +5,7 @@ from scipy.stats import wilcoxon
 
 from densecf.errors import DataError
 from densecf.evaluation.comparison import compare_cases, paired_differences
+from densecf.evaluation.tables import comparison_markdown
 
 
 def table(dsc, patients=None, effusion=None, **more) -> pd.DataFrame:
@@ -25,7 +26,6 @@ def test_by_hand():
     got = paired_differences(a, b)
     assert got.mean == pytest.approx(11 / 4)
     assert (got.better, got.worse, got.num_cases, got.num_patients, got.num_undefined) == (2, 1, 4, 4, 0)
-    assert got.low <= got.mean <= got.high
     assert got.p_value == pytest.approx(wilcoxon([2, -1, 0, 10]).pvalue)
 
 
@@ -105,7 +105,7 @@ def test_chunks_do_not_change_the_interval(monkeypatch):
 
 
 def test_equal_runs():
-    a = table([90.0, 80.0, 70.0])
+    a = table([90.0, 80.0, 70.0, 60.0, 50.0, 40.0])
     got = paired_differences(a, a)
     assert (got.mean, got.low, got.high, got.p_value, got.better, got.worse) == (0, 0, 0, 1, 0, 0)
     assert not got.significant
@@ -137,3 +137,11 @@ def test_refusals_name_the_cases():
         paired_differences(a.assign(pleural_effusion=0), a, subset="pe")
     with pytest.raises(DataError, match="unknown subset"):
         paired_differences(a, a, subset="xx")
+
+
+def test_a_handful_of_patients_has_no_interval():
+    few = paired_differences(table([91.0] * 5), table([90.0] * 5))
+    assert (few.mean, few.interval, few.significant) == (1.0, (None, None), False)
+    assert "| n/a |" in comparison_markdown([few], "a", "b")
+    enough = paired_differences(table([91.0] * 6), table([90.0] * 6))
+    assert (enough.interval, enough.significant) == ((1.0, 1.0), True)

@@ -20,7 +20,7 @@ COMPARED = tuple(column for column in COLUMNS if column.key in MEASURES)
 VIEWS_NOTE = "Views: " + "; ".join(f"{letter}: {what}" for letter, what in LETTERS.items()) + "."
 INTERVAL_NOTE = (
     "In brackets: 95 % interval, bootstrap over patients, bold where it leaves out zero. It covers the choice of "
-    "patients, not that of seeds. DSC in percentage points."
+    "patients, not that of seeds; fewer than six have none. DSC in percentage points."
 )
 
 EXTERNAL_NOTE = (
@@ -64,7 +64,10 @@ def change_column(column: Any, heading: str = "") -> Column:
 
 
 def difference_cell(found: PairedDifference | None) -> Number | None:
-    return None if found is None else Number(found.mean, low=found.low, high=found.high, bold=found.significant)
+    if found is None:
+        return None
+    low, high = found.interval
+    return Number(found.mean, low=low, high=high, bold=found.significant)
 
 
 def published_cell(figure: Published | None) -> Number | None:
