@@ -118,11 +118,12 @@ def finish_run(path: Path, command: str, *, latest: bool = True, **facts: Any) -
     if not latest:
         return
     shelf = ROOT / command
-    shelf.mkdir(parents=True, exist_ok=True)
     link = shelf / "latest"
     fresh = shelf / f".latest-{os.getpid()}"
-    fresh.symlink_to(os.path.relpath(path.resolve(), shelf.resolve()))
-    os.replace(fresh, link)
+    with explained_os_errors(link):
+        shelf.mkdir(parents=True, exist_ok=True)
+        fresh.symlink_to(os.path.relpath(path.resolve(), shelf.resolve()))
+        os.replace(fresh, link)
 
 
 def find_run(command: str, which: str) -> Path:

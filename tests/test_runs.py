@@ -1,5 +1,6 @@
 """Run folders: found by name, path or "latest"; never overwritten by accident."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -34,6 +35,19 @@ def test_latest_is_the_newest_finished_run():
     second = finished("b")
     runs.start_run("pretrain", "c", {})
     assert runs.find_run("pretrain", "latest") == second.resolve()
+
+
+def test_a_place_where_latest_cannot_be_written_is_named(tmp_path, monkeypatch):
+    """--out may be elsewhere while the working folder is read-only."""
+    path = runs.start_run("pretrain", "a", {}, out=tmp_path / "out")
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("pathlib.Path.symlink_to", refuse)
+    with pytest.raises(DensecfError, match="latest cannot be written"):
+        runs.finish_run(path, "pretrain")
+    assert runs.is_finished(path)
 
 
 def test_names_are_never_used_twice():

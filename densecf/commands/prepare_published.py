@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,9 +49,11 @@ def prepare_published(name: str, options: PreparePublishedOptions) -> PreparedDa
 @contextmanager
 def _scratch_folder(options: PreparePublishedOptions) -> Iterator[Path]:
     """Where the wanted rows of a gzipped CheXmask file are unpacked: beside the dataset, for they may be large."""
-    with explained_os_errors(options.out):
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".masks-", dir=options.out.parent) as folder:
+    with ExitStack() as stack:
+        with explained_os_errors(options.out):
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            scratch = tempfile.TemporaryDirectory(prefix=".masks-", dir=options.out.parent)
+            folder = stack.enter_context(scratch)
         yield Path(folder)
 
 

@@ -1,6 +1,7 @@
 """``densecf data prepare padchest`` and its neighbours, on small datasets in each one's own layout."""
 
 import csv
+import errno
 import re
 import zipfile
 from dataclasses import replace
@@ -15,7 +16,7 @@ from densecf.commands.options import PreparePublishedOptions
 from densecf.commands.prepare_published import prepare_published
 from densecf.data.prepared import PreparedDataset
 from densecf.data.run_lengths import encode
-from densecf.errors import ConfigError, DataError
+from densecf.errors import ConfigError, DataError, DensecfError
 from tests.data.published import padchest
 from tests.data.published.all import CASES
 
@@ -46,6 +47,15 @@ def test_every_dataset_from_its_files(case, tmp_path, run_densecf):
     assert data.records.groupby("patient_id")["split"].nunique().max() == 1
     assert "rows left out" in printed
     assert (np.asarray(data.images).reshape(len(data), -1).std(axis=1) > 0).all()
+
+
+def test_a_place_that_cannot_be_written_is_named(folder, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    with pytest.raises(DensecfError, match=r"out cannot be written: no permission"):
+        run(folder)
 
 
 def flat(folder: Path) -> None:
