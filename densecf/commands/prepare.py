@@ -13,6 +13,7 @@ from densecf.data.prepare import prepare
 from densecf.data.prepared import PreparedDataset
 from densecf.data.records import describe
 from densecf.errors import ConfigError
+from densecf.files import atomic_path
 
 if TYPE_CHECKING:
     from densecf.data.readers.image_source import ImageSource
@@ -137,10 +138,10 @@ def save_examples(data: PreparedDataset, count: int = 2) -> list[Path]:
     records = data.records[data.records["split"] == split]
     rows = [group.index[0] for _, group in records.groupby("pleural_effusion")][:count]
     folder = data.path / EXAMPLES
-    folder.mkdir(exist_ok=True)
     paths = []
     for row in rows:
         kind = "effusion" if data.records.iloc[row]["pleural_effusion"] == 1 else "no_finding"
         paths.append(folder / f"{kind}.png")
-        Image.fromarray(np.asarray(data.images[row])).save(paths[-1])
+        with atomic_path(paths[-1]) as temporary:
+            Image.fromarray(np.asarray(data.images[row])).save(temporary)
     return paths
