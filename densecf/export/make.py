@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from densecf.environment import now
 from densecf.errors import ConfigError
@@ -37,14 +43,14 @@ def export(source: Source, form: str, out: Path, *, overwrite: bool = False) -> 
 
     Raises:
         ConfigError: the format does not fit the run, or ``out`` may not be replaced.
-        DensecfError: what was written gives other numbers than the run.
+        DensecfError: what was written gives other numbers than the run, or the disk is full.
     """
     check_free(out, overwrite)
     partial = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        with explained_os_errors(out):
+        with _explained(out):
             partial.mkdir(parents=True)
-        written = FORMATS[form](source, partial)
+            written = FORMATS[form](source, partial)
         digest = sha256_of_file(source.weights)
         write_text_atomic(partial / CARD, model_card(source, written, find_metrics(source), digest))
         facts = {
@@ -59,6 +65,18 @@ def export(source: Source, form: str, out: Path, *, overwrite: bool = False) -> 
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return out
+
+
+@contextmanager
+def _explained(out: Path) -> Iterator[None]:
+    """As `explained_os_errors`, and for the system's errors that safetensors hides in the text of its own."""
+    with explained_os_errors(out):
+        try:
+            yield
+        except SafetensorError as error:
+            if (number := re.search(r"\(os error (\d+)\)", str(error))) is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def check_free(out: Path, overwrite: bool) -> None:

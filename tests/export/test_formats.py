@@ -1,5 +1,6 @@
 """Every format, through the command line; the code of its model card is run as it stands, in the target library."""
 
+import errno
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ import torch
 import torchvision
 from huggingface_hub import ModelCard
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from densecf.cli import main
@@ -181,6 +183,20 @@ def test_nothing_is_exported_that_gives_other_numbers(form, workshop, monkeypatc
     run = MASKS if form == "monai-bundle" else PIXELS
     assert main(["export", "--format", form, "--run", *run, "--out", str(tmp_path / "out")]) == 2
     assert "nothing was exported" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error", [SafetensorError("I/O error: No space left on device (os error 28)"), OSError(errno.ENOSPC, "full")]
+)
+def test_a_full_disk_is_told_in_one_line(error, workshop, monkeypatch, tmp_path, capsys):
+    def write(source, folder):
+        raise error
+
+    monkeypatch.chdir(workshop)
+    monkeypatch.setitem(FORMATS, "smp", write)
+    assert main(["export", "--format", "smp", "--run", *PIXELS, "--out", str(tmp_path / "out")]) == 2
+    assert "the disk is full" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
