@@ -30,7 +30,7 @@ class Kills:
         different: files whose content differed in the end.
         torn: files found after a kill under their final name with a content that is not final.
         left_over: temporary files that stayed behind in the end; nothing reads them.
-        notes: what was lost, different or torn.
+        notes: what was lost, different, torn or left over.
     """
 
     command: str
@@ -115,8 +115,9 @@ def try_command(shop: Workshop, trial: Trial, kills: int, seed: int, say: Callab
         found.torn += len(torn)
         found.lost += len(lost)
         found.different += len(different)
-        found.left_over += len(after.keys() - expected.keys())
-        for title, which in (("torn", torn), ("lost", lost), ("different", different)):
+        left_over = sorted(after.keys() - expected.keys())
+        found.left_over += len(left_over)
+        for title, which in (("torn", torn), ("lost", lost), ("different", different), ("left over", left_over)):
             if which:
                 found.notes.append(f"killed after {moment:.2f} of {duration:.2f} s: {title}: {', '.join(which)}")
     return _told(found, say)
