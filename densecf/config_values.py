@@ -99,4 +99,7 @@ def load_yaml(kind: type[Config], path: Path) -> Config:
     values = read_yaml(path, "config")
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping of options, found {type(values).__name__}")
-    return from_dict(kind, values, str(path))
+    try:
+        return from_dict(kind, values, str(path))
+    except ConfigError as error:  # the views check themselves, and know no file
+        raise error if str(path) in str(error) else ConfigError(f"{path}: {error}") from None

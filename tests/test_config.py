@@ -94,3 +94,9 @@ def test_methods_are_what_their_names_say():
     assert METHODS["mvd-cl"].pairing == "multi"
     assert not METHODS["vader"].counterfactuals
     assert METHODS["ssdcl"].needs_masks
+
+
+def test_a_file_with_views_out_of_range_is_named(tmp_path):
+    (tmp_path / "config.yaml").write_text("views: {blur_sigma: [2.1, 2.0]}\n")
+    with pytest.raises(ConfigError, match=r"config\.yaml.*(?s:.)*blur_sigma = \(2\.1, 2\.0\)"):
+        load_yaml(FinetuneConfig, tmp_path / "config.yaml")
