@@ -155,6 +155,8 @@ def _read(path: Path, as_labels: bool, content: bytes | None) -> RawImage:
         raise DataError(f"{path}: not enough memory to read this file.") from error
     except Exception as error:  # decoders raise nearly anything on damaged files
         raise DataError(f"{path}: unreadable or truncated ({type(error).__name__}: {error}).") from error
+    if raw.stored.ndim != 2:  # a damaged DICOM header may tell of several samples or frames
+        raise DataError(f"{path}: pixels of shape {raw.stored.shape}, expected one 2-D image.")
     if min(raw.shape) < SMALLEST:
         height, width = raw.shape
         raise DataError(f"{path}: {height} x {width} px (rows x columns) is too small, at least {SMALLEST} are needed.")

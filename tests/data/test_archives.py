@@ -153,3 +153,10 @@ def test_an_archive_behind_a_link_out_of_the_root(tmp_path):
     (tmp_path / "root/0.zip").symlink_to(tmp_path / "0.zip")
     with pytest.raises(DataError, match="leads out of"):
         TableRoot(tmp_path / "root").find_all([["0.zip/a.png"]], ["line 2"], "t.csv")
+
+
+def test_a_file_without_a_name_is_refused(tmp_path):
+    path = archive(tmp_path / "0.zip", {"a": b"1"})
+    path.write_bytes(path.read_bytes().replace(b"a", b"\0"))  # names end at a zero byte
+    with pytest.raises(DataError, match="is no name"):
+        list_archive(path)

@@ -76,7 +76,7 @@ def list_archive(path: Path) -> dict[str, Archived]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
     except OSError as error:
         raise DataError(f"{path}: the archive cannot be read ({error.strerror}).") from error
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
@@ -101,6 +101,8 @@ def list_archive(path: Path) -> dict[str, Archived]:
 
 def _objection(entry: zipfile.ZipInfo) -> str:
     name = entry.filename
+    if not name:
+        return "is no name"
     if name.startswith("/") or "\\" in entry.orig_filename or ":" in name or ".." in PurePosixPath(name).parts:
         return "leads out of the archive"
     if max(entry.file_size, entry.compress_size) > LARGEST:
