@@ -1,5 +1,7 @@
 """Shared by all tests: real radiographs where they are at hand, and one small prepared phantom."""
 
+import contextlib
+import io
 import os
 import shutil
 import subprocess
@@ -50,6 +52,19 @@ def run_densecf():
         assert done.returncode == code, f"densecf {' '.join(map(str, arguments))}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr
         return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def refused_by_densecf():
+    """What the command line says on stderr when it refuses: in this process, because loading PyTorch takes seconds."""
+    from densecf.cli import main
+
+    def run(folder: Path, *arguments: object) -> str:
+        with contextlib.chdir(folder), contextlib.redirect_stderr(io.StringIO()) as said:
+            assert main(list(map(str, arguments))) == 2, said.getvalue()
+        return said.getvalue()
 
     return run
 

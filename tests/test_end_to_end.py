@@ -235,9 +235,9 @@ def test_a_stopped_training_is_no_success_and_says_how_to_go_on(sent, phantom, t
 
 
 @pytest.mark.slow
-def test_refusals(workshop, phantom, run_densecf, tmp_path):
+def test_refusals(workshop, phantom, refused_by_densecf, tmp_path):
     def refused(*arguments: object, words: str, cwd: Path = workshop) -> None:
-        assert words in run_densecf(cwd, *arguments, code=2).stderr
+        assert words in refused_by_densecf(cwd, *arguments)
 
     # A patient that was pretrained on cannot be tested on.
     refused(*finetune_arguments(phantom, "--where", "split=train"), words="also pretrained on")
@@ -289,7 +289,9 @@ def test_a_new_run_from_old_weights(workshop, phantom, run_densecf):
 
 
 @pytest.mark.slow
-def test_an_image_level_run_starts_a_pixel_level_one_and_a_fine_tuning(phantom, run_densecf, tmp_path):
+def test_an_image_level_run_starts_a_pixel_level_one_and_a_fine_tuning(
+    phantom, run_densecf, refused_by_densecf, tmp_path
+):
     run_densecf(tmp_path, *pretrain_arguments(phantom, "cf-simclr", "--intervene", "scanner", "pleural_effusion"))
     done = run_densecf(tmp_path, *pretrain_arguments(phantom, "vader", "--init-from", "cf-simclr"))
     assert "encoder loaded" in done.stdout
@@ -304,7 +306,7 @@ def test_an_image_level_run_starts_a_pixel_level_one_and_a_fine_tuning(phantom, 
         (pretrain_arguments(phantom, "cf-dino", *VIT[:2], "--patch-size", 7), "do not divide"),
         (pretrain_arguments(phantom, "vader", "--patch-size", 8), "--patch-size: has no effect"),
     ):
-        assert words in run_densecf(tmp_path, *arguments, code=2).stderr
+        assert words in refused_by_densecf(tmp_path, *arguments)
 
 
 @pytest.mark.slow

@@ -73,7 +73,7 @@ def test_an_unnamed_index_column_is_let_through(tmp_path):
         (b"image,patient_id\na,b,c\nd\n", r"(?s)2 problems.*line 2: 3 cells.*line 3: 1 cells"),
         (b"image\n\xff\xfa\n", "not a text file in UTF-8"),
         (b"\x89PNG\0\0\0", "not a text file"),
-        (b"\x1f\x8b\x08broken", "cannot be read"),
+        (b"\x1f\x8b\x08broken", "damaged or cut off"),
     ],
 )
 def test_damaged_tables(tmp_path, content, message):

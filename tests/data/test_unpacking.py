@@ -92,7 +92,9 @@ def test_headers_that_claim_absurd_sizes(tmp_path):
     with pytest.raises(DataError, match=r"c\.dcm.*limit"):
         read_image(tmp_path / "c.dcm")
     tiff = save(tmp_path / "d.tif", radiograph(0)).read_bytes()
-    (entry,) = [tiff.index(struct.pack("<HHI", 256, kind, 1)) for kind in (3, 4) if struct.pack("<HHI", 256, kind, 1) in tiff]
+    (entry,) = [
+        tiff.index(struct.pack("<HHI", 256, kind, 1)) for kind in (3, 4) if struct.pack("<HHI", 256, kind, 1) in tiff
+    ]
     grown = tiff[: entry + 2] + struct.pack("<HII", 4, 0x7FFFFFFF, 8) + tiff[entry + 12 :]  # a tag of 2 G numbers
     (tmp_path / "d.tif").write_bytes(grown)
     with pytest.raises(DataError, match=r"d\.tif"):
