@@ -48,7 +48,16 @@ def test_every_bad_record_is_reported_at_once_and_nothing_opens(tmp_path):
         prepare(TableSource(table), tmp_path / "out", size=32, progress=False)
     message = str(caught.value)
     assert "5 of 12 records cannot be used (5 problems)" in message
-    for text in ("001.png", "0 bytes", "002.png", "damaged or cut off", "003.png", "constant", "left_004.png", "20 x 20 px"):
+    for text in (
+        "001.png",
+        "0 bytes",
+        "002.png",
+        "damaged or cut off",
+        "003.png",
+        "constant",
+        "left_004.png",
+        "20 x 20 px",
+    ):
         assert text in message
     assert "005.png" in message
     assert "--skip-bad" in message
