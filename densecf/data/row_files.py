@@ -7,6 +7,7 @@ import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -108,7 +109,7 @@ def open_array(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise DataError(f"{path}: this part of the prepared dataset is missing. Prepare the dataset again.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, OverflowError, SyntaxError, TokenError) as error:  # numpy parses its header
         raise DataError(f"{path}: damaged ({error}). Prepare the dataset again.") from error
     if array.shape != shape or array.dtype != np.dtype(dtype):
         raise DataError(

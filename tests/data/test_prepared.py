@@ -180,6 +180,11 @@ def damage(path, edit):
         (lambda p: (p / "masks.npy").unlink(), r"masks\.npy: .* missing"),
         (lambda p: (p / "images.npy").write_bytes((p / "images.npy").read_bytes()[:-1]), r"images\.npy: .* bytes"),
         (lambda p: (p / "images.npy").write_bytes(bytes((p / "images.npy").stat().st_size)), r"images\.npy: damaged"),
+        (
+            # A header of numpy's that ends within its brackets.
+            lambda p: (p / "images.npy").write_bytes((p / "images.npy").read_bytes().replace(b"}", b"(", 1)),
+            r"images\.npy: damaged",
+        ),
         (lambda p: (p / "records.csv").write_text("image,patient_id\n"), r"records\.csv"),
     ],
 )
