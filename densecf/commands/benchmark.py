@@ -21,7 +21,7 @@ from densecf.commands.benchmark_plan import (
 )
 from densecf.commands.options import BenchmarkOptions
 from densecf.errors import ConfigError, DensecfError
-from densecf.files import sha256_of_file, write_bytes_atomic
+from densecf.files import explained_os_errors, sha256_of_file, write_bytes_atomic
 
 if TYPE_CHECKING:
     from densecf.benchmark.runner import Job
@@ -186,7 +186,8 @@ def hand_over(plan: Plan, places: Sequence[int], options: BenchmarkOptions) -> N
     from densecf.benchmark.slurm import array_script, report_script, submit
 
     logs = plan.out / LOGS
-    logs.mkdir(parents=True, exist_ok=True)
+    with explained_os_errors(logs):
+        logs.mkdir(parents=True, exist_ok=True)
     command = cell_command(plan, options)
     cells, report = submit(
         plan.out,

@@ -26,7 +26,7 @@ from densecf.data.layout import counterfactual_file
 from densecf.data.prepared import PreparedDataset
 from densecf.data.splits import Folds, check_no_leak
 from densecf.errors import ConfigError, DensecfError
-from densecf.files import sha256_of_file
+from densecf.files import explained_os_errors, sha256_of_file
 from densecf.methods import METHODS
 
 FOLDS = "folds.json"
@@ -90,7 +90,8 @@ def make_plan(options: BenchmarkOptions) -> Plan:
         cells = make_cells(matrix, source)
         records = manual_records(cells[0].finetune, data)
         images = check_against_data(cells, data, records)
-        out.mkdir(parents=True, exist_ok=True)
+        with explained_os_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
         folds = share_folds(cells, records, out / FOLDS)
         stages = stages_in(options.store, cells, data, folds)
     size, where = data.size, str(data.path)

@@ -334,3 +334,10 @@ def test_random_weights_hear_of_the_network(phantom):
     path = write(phantom, methods=["none"], variants=[], pretrain={"model": {"decoder_channels": channels}})
     _, cells = read_cells(Path(path))
     assert list(cells[0].finetune.model.decoder_channels) == channels
+
+
+def test_a_place_that_cannot_be_written_is_told_in_words(phantom, capsys):
+    path = write(phantom)
+    Path("taken").write_text("")
+    assert main(["benchmark", str(path), "--out", "taken/report", "--report-only"]) == 2
+    assert "taken/report cannot be written: a part of this path is a file" in capsys.readouterr().err

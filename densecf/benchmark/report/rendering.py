@@ -127,7 +127,6 @@ def write_tables(out: Path, tables: Sequence[Table]) -> list[Path]:
         **{out / DATA / f"{table.name}.csv": to_csv(table) for table in tables},
     }
     for path, text in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_text_atomic(path, text)
     return list(texts)
 
