@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ def start_run(
             _set_aside(path, command, overwrite)
         with explained_os_errors(path):
             path.mkdir(parents=True, exist_ok=True)
+            for scrap in filter(_is_scrap, path.iterdir()):
+                scrap.unlink()
     import yaml
 
     write_json_atomic(path / PROVENANCE, {"command": command, **environment(), **(provenance or {})})
@@ -232,7 +235,12 @@ def check_unchanged(path: Path, **facts: str) -> None:
 
 def _is_fresh(path: Path) -> bool:
     """Whether a folder is empty, or was left by a run killed in its first instant."""
-    return path.is_dir() and {p.name for p in path.iterdir()} <= {PROVENANCE, LOCK}
+    return path.is_dir() and all(p.name in (PROVENANCE, LOCK) or _is_scrap(p) for p in path.iterdir())
+
+
+def _is_scrap(path: Path) -> bool:
+    """A first file of a run that was killed while it was written."""
+    return any(fnmatch(path.name, f".{Path(name).stem}.*.partial{Path(name).suffix}") for name in (PROVENANCE, CONFIG))
 
 
 def _set_aside(path: Path, command: str, overwrite: bool) -> None:

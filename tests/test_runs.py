@@ -187,3 +187,20 @@ def test_a_resumed_run_must_find_what_it_was_started_with():
     runs.check_unchanged(path, dataset_checksum="1")
     with pytest.raises(ConfigError, match="dataset_checksum changed"):
         runs.check_unchanged(path, dataset_checksum="2")
+
+
+@pytest.mark.parametrize("left", [".provenance.99b1a250.partial.json", ".config.0a1b2c3d.partial.yaml"])
+def test_a_folder_whose_first_file_was_cut_off_by_a_kill_is_used_again(left, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / left).write_text("{")
+    path = runs.start_run("evaluate", "a", {}, out=out)
+    assert runs.is_run(path)
+    assert not (path / left).exists()
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".provenance.mine.json").write_text("{")
+    with pytest.raises(ConfigError, match="left alone"):
+        runs.start_run("evaluate", "a", {}, out=tmp_path / "out")
