@@ -86,9 +86,14 @@ def working_in(path: Path) -> Iterator[None]:
                 shutil.rmtree(_aside(path))
 
 
-def announce_run(path: Path) -> None:
-    """Tells processes that this one starts where the run is."""
+@contextmanager
+def announced(path: Path) -> Iterator[None]:
+    """Tells processes that this one starts within the block where the run is; later ones may belong to another run."""
     os.environ[_SHARED_RUN] = str(path.resolve())
+    try:
+        yield
+    finally:
+        os.environ.pop(_SHARED_RUN, None)
 
 
 def join_run(out: Path | None, seconds: float = 1800) -> Path | None:

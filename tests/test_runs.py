@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -204,3 +205,15 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
     (tmp_path / "out" / ".provenance.mine.json").write_text("{")
     with pytest.raises(ConfigError, match="left alone"):
         runs.start_run("evaluate", "a", {}, out=tmp_path / "out")
+
+
+def test_a_run_is_announced_while_it_trains_and_no_longer(tmp_path):
+    def train() -> None:
+        with runs.announced(tmp_path):
+            assert str(tmp_path.resolve()) in os.environ.values()
+            raise RuntimeError
+
+    before = dict(os.environ)
+    with pytest.raises(RuntimeError):
+        train()
+    assert dict(os.environ) == before

@@ -58,9 +58,9 @@ def train_in_run(
         if options.resume and runs.is_finished(out):
             print(f"Already finished: {out}")
             return out, None
-        runs.announce_run(out)
         print(opening)
-        facts = train(out)
+        with runs.announced(out):
+            facts = train(out)
         runs.finish_run(out, command, latest=not options.keep_latest, **facts)
         (out / CHECKPOINT).unlink(missing_ok=True)
     return out, facts
