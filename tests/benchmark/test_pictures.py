@@ -12,9 +12,9 @@ from matplotlib.image import imread
 from densecf.benchmark.cells import make_cells
 from densecf.benchmark.matrix import Matrix, Variant
 from densecf.benchmark.report import pictures
+from densecf.benchmark.report.make import picture_sections
 from densecf.benchmark.report.pictures import (
     counterfactual_pictures,
-    make_pictures,
     overlay_pictures,
     shown_rows,
     what_changes,
@@ -77,8 +77,13 @@ def _network(method, data, folder):
         save_head(projection_head(8, 8, 4), folder / HEAD, {"hidden": 8, "dim": 4})
 
 
-def test_every_picture_is_a_png_with_words_and_data(data, results):
-    made = make_pictures(MATRIX, results, data, "truth", fit_pixels=200)
+def drawn(matrix, results, data, source):
+    return [figure for section in picture_sections(matrix, results, data, source) for figure in section.figures]
+
+
+def test_every_picture_is_a_png_with_words_and_data(data, results, monkeypatch):
+    monkeypatch.setattr(pictures, "FIT_PIXELS", 200)
+    made = drawn(MATRIX, results, data, "truth")
     names = [picture.data.name for picture in made]
     assert names == ["chromaps.csv", "overlays.csv", "counterfactuals1.csv", "counterfactuals2.csv"]
     for picture in made:
@@ -183,9 +188,9 @@ def test_what_an_intervention_changes_is_said_in_values(data):
 
 
 def test_what_is_not_there_is_left_out(data, results):
-    assert make_pictures(MATRIX, [], data, "truth") == []
+    assert drawn(MATRIX, [], data, "truth") == []
     without = [result for result in results if result.cell.method in ("none", "simclr")]
-    made = make_pictures(replace(MATRIX, pictures=0), without, data, "none")
+    made = drawn(replace(MATRIX, pictures=0), without, data, "none")
     assert [picture.data.name for picture in made] == ["overlays.csv"]
 
 
@@ -196,7 +201,7 @@ def test_runs_without_their_weights_and_masks_are_left_out(data, tmp_path):
     bare = finished(cell, data, tmp_path)
     for file in [*tmp_path.rglob(PREDICTIONS), *tmp_path.rglob(WEIGHTS)]:
         file.unlink()
-    assert make_pictures(MATRIX, [bare], data, "none") == []
+    assert drawn(MATRIX, [bare], data, "none") == []
 
 
 def test_a_heavy_picture_is_drawn_coarser(monkeypatch):

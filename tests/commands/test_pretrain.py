@@ -9,7 +9,7 @@ from densecf.commands.pretrain import refuse_idle_options
 from densecf.config import PretrainConfig
 from densecf.errors import ConfigError
 from densecf.methods import METHODS
-from densecf.presets import pretrain_presets
+from densecf.presets import idle_options, lacks_radius, pretrain_presets
 from densecf.training.logs import read_metrics
 from tests.test_end_to_end import pretrain_arguments
 
@@ -17,7 +17,8 @@ from tests.test_end_to_end import pretrain_arguments
 @pytest.mark.parametrize("method", METHODS)
 def test_presets_are_never_refused(method):
     for preset in pretrain_presets(method).values():
-        refuse_idle_options(preset)
+        assert idle_options(preset) == []
+        assert not lacks_radius(preset)
 
 
 @pytest.mark.parametrize("method", METHODS)

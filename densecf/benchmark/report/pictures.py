@@ -35,28 +35,6 @@ DOTS_PER_INCH = (110, 90, 70)
 MOST_BYTES = 1_500_000
 
 
-def make_pictures(
-    matrix: Matrix, results: Sequence[CellResult], data: PreparedDataset, source: str, *, fit_pixels: int = FIT_PIXELS
-) -> list[Picture]:
-    """All pictures that there is something to draw of.
-
-    Args:
-        matrix: the comparison.
-        results: its finished cells.
-        data: its dataset.
-        source: where counterfactuals come from, or "none".
-        fit_pixels: pixels that each CHRO-map's colours are fitted on.
-    """
-    if not results:
-        return []
-    rows = shown_rows(data, results, matrix.pictures)
-    return [
-        *chromap_pictures(matrix, results, data, rows, fit_pixels=fit_pixels),
-        *overlay_pictures(matrix, results, data),
-        *counterfactual_pictures(data, source, shown_rows(data, results, min(matrix.pictures, STRIPS))),
-    ]
-
-
 def shown_rows(data: PreparedDataset, results: Sequence[CellResult], count: int) -> list[int]:
     """The first rows that were tested on, half of them with effusion where that is known and there are as many."""
     tested = set(results[0].cases["case"])
@@ -71,12 +49,7 @@ def shown_rows(data: PreparedDataset, results: Sequence[CellResult], count: int)
 
 
 def chromap_pictures(
-    matrix: Matrix,
-    results: Sequence[CellResult],
-    data: PreparedDataset,
-    rows: Sequence[int],
-    *,
-    fit_pixels: int = FIT_PIXELS,
+    matrix: Matrix, results: Sequence[CellResult], data: PreparedDataset, rows: Sequence[int]
 ) -> list[Picture]:
     """CHRO-maps of some rows for each pixel-level pretraining: main rows and variants, the first seed of each."""
     from densecf.models.embed import embed_images
@@ -100,7 +73,7 @@ def chromap_pictures(
         return [MapEntry(*entry, affine=grid) for entry in zip(names, images, pixels, strict=True)]
 
     variants_first = [*variants, *(name for name in folders if name not in variants)]  # a main row is the reference
-    aligned = aligned_chromaps(variants_first, load, num_fit=fit_pixels)
+    aligned = aligned_chromaps(variants_first, load, num_fit=FIT_PIXELS)
     found = {name: aligned[name] for name in folders}
     reference = next((name for name, one in found.items() if one.is_reference), "none of them")
     return [
