@@ -10,6 +10,7 @@ from densecf.benchmark.protocols import NONE, TITLES
 from densecf.benchmark.views_code import check_code
 from densecf.config import FinetuneConfig, PretrainConfig
 from densecf.config_values import flat, to_dict
+from densecf.data.problems import repeated
 from densecf.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _codes(matrix: Matrix) -> Iterator[str]:
 def _names(matrix: Matrix) -> Iterator[str]:
     names = [variant.name for variant in matrix.variants]
     titles = [TITLES.get(method, method) for method in matrix.methods]
-    if twice := _repeated([*names, *titles]):
+    if twice := repeated([*names, *titles]):
         yield f"rows need names of their own, and these stand there more than once: {', '.join(twice)}"
     if matrix.baseline not in (*names, *titles):
         yield f"baseline {matrix.baseline!r}: no such row; there are {', '.join((*titles, *names))}"
@@ -88,7 +89,7 @@ def _seeds(matrix: Matrix) -> Iterator[str]:
         **{f"variant {variant.name}: seeds": variant.seeds for variant in matrix.variants},
     }
     for place, seeds in lists.items():
-        if twice := _repeated(seeds):
+        if twice := repeated(seeds):
             yield f"{place}: {', '.join(map(str, twice))} more than once, and the same seed gives the same result"
 
 
@@ -125,7 +126,3 @@ def _authors(matrix: Matrix) -> Iterator[str]:
         yield "authors_without, authors_seeds: the protocols do not name authors"
     if unknown := sorted(set(matrix.authors_without) - _OPTIONS):
         yield f"authors_without: no option {', '.join(unknown)}; expected e.g. model.encoder_weights"
-
-
-def _repeated(values: list | tuple) -> list:
-    return sorted({value for value in values if list(values).count(value) > 1})

@@ -9,7 +9,7 @@ from typing import TextIO
 
 import pandas as pd
 
-from densecf.data.problems import Problems
+from densecf.data.problems import Problems, repeated
 from densecf.data.unpacking import gunzip
 from densecf.errors import DataError
 
@@ -121,9 +121,8 @@ def _without_empty_end(header: list[str]) -> list[str]:
 
 
 def _check_header(header: list[str], path: Path) -> None:
-    repeated = sorted({name for name in header if header.count(name) > 1 and name})
-    if repeated:
-        raise DataError(f"{path}: the header names these columns more than once: {', '.join(repeated)}.")
+    if twice := repeated(filter(None, header)):
+        raise DataError(f"{path}: the header names these columns more than once: {', '.join(twice)}.")
     # pandas writes its index as a column without a name: harmless, and common enough to be let through.
     if "" in header[1:] or header == [""]:
         raise DataError(f"{path}: column {header.index('', 1) + 1} of the header has no name.")

@@ -32,7 +32,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from densecf.data.problems import Problems
+from densecf.data.problems import Problems, repeated
 from densecf.errors import ConfigError
 from densecf.yaml_files import read_yaml
 
@@ -236,10 +236,8 @@ class Mapping(_Strict):
 
     @model_validator(mode="after")
     def _no_clash(self) -> "Mapping":
-        names = [*self.columns, *self.constants, *self.keep]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise ValueError(f"columns, constants and keep all name {', '.join(repeated)}")
+        if twice := repeated([*self.columns, *self.constants, *self.keep]):
+            raise ValueError(f"columns, constants and keep all name {', '.join(twice)}")
         if self.masks:
             for template in (*self.masks.files.values(), self.masks.labels):
                 template_columns(template)

@@ -1,17 +1,25 @@
 """Collect everything that is wrong before saying so: users mend a table once, not once a row."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from densecf.errors import DataError
 
 SHOWN = 20
+Value = TypeVar("Value", str, int)
 
 
 def listing(items: Sequence[str], shown: int = SHOWN) -> str:
     """At most ``shown`` items, comma separated, and how many more there are."""
     rest = len(items) - shown
     return ", ".join(items[:shown]) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def repeated(values: Iterable[Value]) -> list[Value]:
+    """What stands there more than once, in order."""
+    return sorted(value for value, count in Counter(values).items() if count > 1)
 
 
 @dataclass

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from densecf.data.manual_split import patient_order
-from densecf.data.problems import listing
+from densecf.data.problems import listing, repeated
 from densecf.errors import ConfigError, DataError, DensecfError, LeakError
 from densecf.files import read_json, write_json_atomic
 
@@ -98,7 +98,7 @@ class Folds:
             images = content["images"]
             names = [str(entry["image"]) for entry in images]
             if len(set(names)) < len(names):
-                raise DataError(f"{path}: images that are listed twice: {listing(_repeated(names), 5)}.")
+                raise DataError(f"{path}: images that are listed twice: {listing(repeated(names), 5)}.")
             folds = cls(
                 {str(entry["image"]): int(entry["fold"]) for entry in images},
                 {str(entry["image"]): str(entry["patient_id"]) for entry in images},
@@ -124,10 +124,6 @@ class Folds:
             patient = self.patient_of[image]
             if first.setdefault(patient, fold) != fold:
                 raise LeakError(f"{path}: patient {patient} is in folds {first[patient]} and {fold}.")
-
-
-def _repeated(names: list[str]) -> list[str]:
-    return sorted({name for name in names if names.count(name) > 1})
 
 
 def make_folds(records: pd.DataFrame, num_folds: int = 5, stratify: str = "pleural_effusion", seed: int = 0) -> Folds:
