@@ -33,7 +33,7 @@ class Trial:
     """One command on the workshop's data.
 
     Attributes:
-        command: as in densecf.cli.COMMANDS.
+        command: as in densecf.commands.table.COMMANDS.
         arguments: what follows it.
         resume: what is typed after a kill instead, where the command has --resume; "" for the same again.
         share: of the number of kills that is asked for; below 1 where each takes long.

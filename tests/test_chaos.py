@@ -10,7 +10,7 @@ from chaos import fuzz
 from chaos.contents import contents, copy_linked
 from chaos.parsers import TRAP, all_parsers, slow_csv
 from chaos.trials import TRIALS
-from densecf.cli import COMMANDS
+from densecf.commands.table import COMMANDS
 
 SHORT = ("data prepare table", "counterfactuals import", "pretrain")
 NAMES = (

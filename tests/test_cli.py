@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from densecf.cli import COMMANDS, main, parse
+from densecf.cli import main, parse
+from densecf.commands.table import COMMANDS
 
 
 def run(*arguments: str, cwd=None) -> subprocess.CompletedProcess:
