@@ -49,7 +49,9 @@ def _child(name: str, inputs: int, seed: int, folder: Path) -> None:
 
     with atheris.instrument_imports(include=list(_INSTRUMENTED)):
         import densecf.data.csv_table
+        import densecf.data.dicom
         import densecf.data.images
+        import densecf.data.nifti
         import densecf.data.readers.archives  # noqa: F401
     from chaos import fuzz, parsers
 

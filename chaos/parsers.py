@@ -306,7 +306,7 @@ def _chexmask_seeds() -> tuple[bytes, ...]:
 
 
 def _read_chexmask(path: Path) -> Any:
-    from densecf.data.images import RawImage
+    from densecf.data.raw_image import RawImage
     from densecf.data.readers.chexmask import ChexmaskFile
 
     masks = ChexmaskFile(path)

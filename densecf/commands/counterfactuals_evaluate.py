@@ -26,7 +26,8 @@ from densecf.errors import ConfigError, DataError
 from densecf.files import write_json_atomic, write_text_atomic
 
 if TYPE_CHECKING:
-    from densecf.counterfactuals.examination import Judges, Supplier
+    from densecf.counterfactuals.examination import Judges
+    from densecf.counterfactuals.suppliers import Supplier
 
 COMMAND = "soundness"
 TABLE, FIGURES, PICTURE = "soundness.md", "soundness.json", "cases.png"
@@ -132,8 +133,8 @@ def _subjects(
             raise ConfigError("--source measures stored counterfactuals, --run models: give one of them")
         data = open_dataset(PHANTOM if options.data == "auto" else options.data, progress=not options.quiet)
         return data, (_stored(data, options),), {"source": options.source}
-    from densecf.counterfactuals.examination import FromGenerator
     from densecf.counterfactuals.generator import load_generator
+    from densecf.counterfactuals.suppliers import FromGenerator
 
     where = options.data
     weights = list(dict.fromkeys(find_model(which, PHANTOM if where == "auto" else where) for which in options.run))
@@ -189,7 +190,7 @@ def _stored(data: PreparedDataset, options: CounterfactualEvaluateOptions) -> Su
         DataError: nothing of this source is stored, or not what is asked for.
         ConfigError: a stored name is no intervention on the dataset's columns.
     """
-    from densecf.counterfactuals.examination import FromStore
+    from densecf.counterfactuals.suppliers import FromStore
 
     held = data.counterfactuals.get(options.source, ())
     names = asked(options) or held

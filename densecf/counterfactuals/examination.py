@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import segmentation_models_pytorch as smp
-import torch
 from tqdm.auto import tqdm
 
-from densecf.counterfactuals.generator import Generator
+from densecf.counterfactuals.findings import Findings, pooled
 from densecf.counterfactuals.interventions import Intervention
 from densecf.counterfactuals.parents import Parents, value_text
 from densecf.counterfactuals.predictors import ParentPredictor, predict, targets_of
 from densecf.counterfactuals.segmenter import segment
 from densecf.counterfactuals.soundness import absolute_error, mask_agreement
+from densecf.counterfactuals.suppliers import Supplier
 from densecf.counterfactuals.truth import PhantomTruth
 from densecf.data.prepared import PreparedDataset
 
@@ -27,105 +27,6 @@ MOST_REPEATED = 32
 """Images on which it is: a repetition costs a whole abduction."""
 MOST_GUESSED = 60
 """Images of each intervention whose best guess is rendered (`densecf.counterfactuals.truth`)."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a supplier says of one batch of B images.
-
-    Attributes:
-        counterfactuals: (K, B, S, S) in [0, 1].
-        null: (B, S, S), under the images' own parents; None where only stored images are at hand, as all below.
-        reconstruction: (B, S, S), without the pixels' own noise; None where the generator has none.
-        back: (K, B, S, S), the counterfactuals abducted anew and set back to the images' own parents.
-    """
-
-    counterfactuals: np.ndarray
-    null: np.ndarray | None = None
-    reconstruction: np.ndarray | None = None
-    back: np.ndarray | None = None
-
-
-class Supplier(Protocol):
-    """Where counterfactuals come from: a generator, or a store."""
-
-    def changed(self, records: pd.DataFrame, intervention: Intervention) -> pd.DataFrame:
-        """The records with the parents that their counterfactuals have."""
-        ...
-
-    def answer(
-        self, rows: np.ndarray, images: np.ndarray, records: pd.DataFrame, changed: Sequence[pd.DataFrame]
-    ) -> Answer:
-        """Counterfactuals of (B, S, S) images for each of the K tables of changed records."""
-        ...
-
-    def repeat_null(self, images: np.ndarray, records: pd.DataFrame, times: int) -> np.ndarray | None:
-        """The images after so many null interventions, each on the result of the one before; None for a store."""
-        ...
-
-
-@dataclass(frozen=True)
-class FromGenerator:
-    """Counterfactuals made on the spot."""
-
-    generator: Generator
-    seed: int = 0
-
-    def changed(self, records: pd.DataFrame, intervention: Intervention) -> pd.DataFrame:
-        return self.generator.scm.intervene(records, intervention, seed=self.seed)
-
-    def answer(
-        self, rows: np.ndarray, images: np.ndarray, records: pd.DataFrame, changed: Sequence[pd.DataFrame]
-    ) -> Answer:
-        encode = self.generator.scm.encode
-        own = torch.from_numpy(encode(records))
-        new = [torch.from_numpy(encode(table)) for table in changed]
-        pixels = torch.from_numpy(images)[:, None]
-        abducted = self.generator.abduct(pixels, own)
-        found = self.generator.predict(abducted, torch.stack([own, *new])).float().cpu()
-        reconstruct = getattr(self.generator, "reconstruct", None)
-        plain = reconstruct(abducted).float().cpu()[:, 0].numpy() if reconstruct else None
-        back = [
-            self.generator.predict(self.generator.abduct(image, parents), own[None])[0, :, 0].float().cpu().numpy()
-            for image, parents in zip(found[1:], new, strict=True)
-        ]
-        return Answer(found[1:, :, 0].numpy(), found[0, :, 0].numpy(), plain, np.stack(back))
-
-    def repeat_null(self, images: np.ndarray, records: pd.DataFrame, times: int) -> np.ndarray:
-        own = torch.from_numpy(self.generator.scm.encode(records))
-        pixels = torch.from_numpy(images)[:, None]
-        for _ in range(times):
-            pixels = self.generator.predict(self.generator.abduct(pixels, own), own[None])[0].float().cpu()
-        return pixels[:, 0].numpy()
-
-
-@dataclass(frozen=True)
-class FromStore:
-    """Counterfactuals of a prepared dataset, whoever made them.
-
-    Attributes:
-        data: the dataset.
-        source: the source's name.
-        parents: of the interventions.
-        names: of the stored counterfactuals, in the order of the interventions.
-    """
-
-    data: PreparedDataset
-    source: str
-    parents: Parents
-    names: tuple[str, ...]
-
-    def changed(self, records: pd.DataFrame, intervention: Intervention) -> pd.DataFrame:
-        return intervention.apply(records, self.parents)
-
-    def answer(
-        self, rows: np.ndarray, images: np.ndarray, records: pd.DataFrame, changed: Sequence[pd.DataFrame]
-    ) -> Answer:
-        stored = [[self.data.counterfactual(self.source, name, int(row)) for row in rows] for name in self.names]
-        return Answer(np.array(stored, np.float32))
-
-    def repeat_null(self, images: np.ndarray, records: pd.DataFrame, times: int) -> None:
-        return None
 
 
 @dataclass(frozen=True)
@@ -144,76 +45,6 @@ class Judges:
     no_segmenter: str = ""
     truth: PhantomTruth | None = None
     mask_of: Callable[[int], np.ndarray | None] = lambda row: None
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What the judges found of one intervention, one entry an image that it changes.
-
-    Attributes:
-        intervention: which.
-        images: the names of the records.
-        before, after: by parent, its value without and with the intervention, as `predictors.targets_of` codes it.
-        on_real, on_counterfactual: by parent, what the predictor finds.
-        on_truth: the same on the true counterfactual; None where nobody knows it.
-        direction: "scanner A->B, pleural_effusion 0->1".
-        figures: by name (n,), NaN where not measured: change, composition, composition_after_10,
-            reconstruction_error, reversibility, lung_dice, lung_dice_of_truth, segmenter_dice, error_to_truth,
-            error_of_doing_nothing, error_of_best_guess.
-    """
-
-    intervention: Intervention
-    images: np.ndarray
-    before: dict[str, np.ndarray]
-    after: dict[str, np.ndarray]
-    on_real: dict[str, np.ndarray]
-    on_counterfactual: dict[str, np.ndarray]
-    on_truth: dict[str, np.ndarray] | None
-    direction: np.ndarray
-    figures: dict[str, np.ndarray] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        """The parents that are set, joined by +."""
-        return "+".join(name for name, _ in self.intervention.terms)
-
-    def at(self, places: np.ndarray) -> Findings:
-        """Some of the images."""
-
-        def part(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            return {name: array[places] for name, array in arrays.items()}
-
-        return Findings(
-            self.intervention,
-            self.images[places],
-            part(self.before),
-            part(self.after),
-            part(self.on_real),
-            part(self.on_counterfactual),
-            None if self.on_truth is None else part(self.on_truth),
-            self.direction[places],
-            part(self.figures),
-        )
-
-
-def pooled(findings: Sequence[Findings]) -> Findings:
-    """Several interventions on the same parents as one: "other.1" and "other.2" together."""
-
-    def joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-    truths = [f.on_truth for f in findings if f.on_truth is not None]
-    return Findings(
-        findings[0].intervention,
-        np.concatenate([f.images for f in findings]),
-        joined([f.before for f in findings]),
-        joined([f.after for f in findings]),
-        joined([f.on_real for f in findings]),
-        joined([f.on_counterfactual for f in findings]),
-        joined(truths) if len(truths) == len(findings) else None,
-        np.concatenate([f.direction for f in findings]),
-        joined([f.figures for f in findings]),
-    )
 
 
 def examine(

@@ -18,11 +18,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from densecf.data.counterfactual_arrays import write_counterfactuals
-from densecf.data.images import RawImage, read_image
+from densecf.data.images import read_image
 from densecf.data.layout import counterfactual_file
 from densecf.data.prepared import PreparedDataset
 from densecf.data.problems import Problems
 from densecf.data.profiles import NoPositiveValue, Profile, get_profile, resample
+from densecf.data.raw_image import RawImage
 from densecf.data.readers.paths import TableRoot, digest_of_files
 from densecf.errors import ConfigError, DataError
 

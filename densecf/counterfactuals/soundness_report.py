@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from densecf.counterfactuals.examination import REPETITIONS, Findings, pooled
+from densecf.counterfactuals.examination import REPETITIONS
+from densecf.counterfactuals.findings import Findings, pooled
 from densecf.counterfactuals.parents import Parents
 from densecf.counterfactuals.predictors import NOT_KNOWN
 from densecf.counterfactuals.soundness import balanced_share, explained_share, mean_or_none

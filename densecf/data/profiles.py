@@ -25,7 +25,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage, sparse
 
-from densecf.data.images import RawImage, read_image
+from densecf.data.images import read_image
+from densecf.data.raw_image import RawImage
 from densecf.errors import ConfigError, DataError
 
 _PERCENTILES = (0.5, 99.5)

@@ -96,7 +96,7 @@ def test_holm_by_hand():
     assert holm({"a": 0.5, "b": 0.6}) == pytest.approx({"a": 1.0, "b": 1.0})
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=12))
 def test_holm_against_its_definition(p_values):
     family = {str(index): p for index, p in enumerate(p_values)}
@@ -203,7 +203,7 @@ def test_order_that_cannot_be_compared(results):
     assert [(found.first, found.second) for found in alike.deviations] == [("SSDCL", "None")], "the paper had a tie"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.permutations(["None", "SSDCL", "S-MVD-CL"]))
 def test_deviations_count_what_tau_counts(results, names):
     rows = [_light(row) for row in rows_of(results, "main")]

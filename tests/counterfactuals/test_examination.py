@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from densecf.counterfactuals.examination import FromGenerator, FromStore, Judges, examine
+from densecf.counterfactuals.examination import Judges, examine
 from densecf.counterfactuals.interventions import parse_interventions
 from densecf.counterfactuals.parents import Parents, fit_parents
 from densecf.counterfactuals.predictors import ParentPredictor
 from densecf.counterfactuals.soundness_report import soundness, soundness_markdown
+from densecf.counterfactuals.suppliers import FromGenerator, FromStore
 from densecf.counterfactuals.truth import truth_of
 from densecf.data.prepared import PreparedDataset
 from tests.counterfactuals.generators import Ignoring, Painting, Truthful

@@ -91,7 +91,7 @@ def test_a_record_that_has_the_value_already_keeps_its_image_to_the_bit(data, ca
     assert f"{same.sum() - 2} images are the real ones" in capsys.readouterr().out
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 30))
 def test_the_batch_size_does_not_matter(prepared, tmp_path_factory, batch_size):
     data = PreparedDataset.open(shutil.copytree(prepared.path, tmp_path_factory.mktemp("batch") / "data"))

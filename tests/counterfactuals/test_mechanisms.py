@@ -77,7 +77,7 @@ def test_the_natural_spline_is_straight_outside():
     np.testing.assert_array_equal(natural_spline(x, (0.0, 1.0)), x[:, None])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**31), st.floats(-20, 20), st.floats(-20, 20), st.sampled_from(["AP", "LL", "PA"]))
 def test_the_observed_value_comes_back(seed, intercept, slope, view):
     """Even an observation the mechanism holds for all but impossible."""

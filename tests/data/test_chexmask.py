@@ -15,8 +15,8 @@ from PIL import Image
 from densecf.data import csv_stream, phantom
 from densecf.data.chexmask.frames import Frame, find_frame, from_square, untransposed
 from densecf.data.chexmask.rows import POINTS
-from densecf.data.images import RawImage
 from densecf.data.profiles import PROFILES
+from densecf.data.raw_image import RawImage
 from densecf.data.readers.chexmask import ChexmaskFile
 from densecf.data.run_lengths import decode, encode
 from densecf.errors import ConfigError, DataError
@@ -514,7 +514,7 @@ def test_memory_is_bounded_by_rows_not_by_their_length(tmp_path):
     assert sys.getsizeof(pickle.dumps(masks)) < 300_000
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_damage_to_the_file_is_refused_or_harmless(tmp_path_factory, data):
     """Bytes changed, cut out or doubled: labels are the right ones, or there are none, or a DataError says why."""

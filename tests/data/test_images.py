@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from densecf.data.images import RawImage, read_image, read_mask
+from densecf.data.images import read_image, read_mask
+from densecf.data.raw_image import RawImage
 from densecf.errors import DataError
 from tests.data.making import save
 
@@ -292,7 +293,7 @@ def test_masks_may_be_constant_and_palettes_give_indices(tmp_path):
 
 
 def test_pixels_in_three_dimensions_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("densecf.data.images._read_dicom", lambda path, source: RawImage(np.zeros((2, 20, 24))))
+    monkeypatch.setattr("densecf.data.images.read_dicom", lambda path, source: RawImage(np.zeros((2, 20, 24))))
     (tmp_path / "a.dcm").write_bytes(b"x")
     with pytest.raises(DataError, match=r"a\.dcm: pixels of shape \(2, 20, 24\)"):
         read_image(tmp_path / "a.dcm")

@@ -26,7 +26,7 @@ def patients_of(records, rows):
     return set(records["patient_id"].to_numpy()[rows])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(30, 120), st.integers(1, 3), st.integers(0, 5), st.integers(2, 5))
 def test_a_missing_split_is_drawn_by_patient(patients, images, seed, positive):
     records = cohort(patients, images, positive, seed)
@@ -94,7 +94,7 @@ def test_one_class_only():
         split_labels(records, read_labels(records, "label"))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(40, 150), st.integers(1, 3), st.integers(0, 20))
 def test_fractions_are_nested_and_by_patient(patients, images, seed):
     records = cohort(patients, images, 2, seed)

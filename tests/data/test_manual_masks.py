@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from densecf.data.images import RawImage, read_image
+from densecf.data.images import read_image
 from densecf.data.prepare import prepare
 from densecf.data.profiles import PROFILES, resample, resample_nearest
+from densecf.data.raw_image import RawImage
 from densecf.data.readers.manual_masks import ALIGNMENTS, Coding, ManualMasks, manual_source
 from densecf.data.records import validate
 from densecf.data.splits import make_folds

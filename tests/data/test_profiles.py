@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from densecf.data.images import RawImage
 from densecf.data.profiles import (
     PROFILES,
     _row_pieces,
@@ -19,6 +18,7 @@ from densecf.data.profiles import (
     resample_nearest,
     spacing_of,
 )
+from densecf.data.raw_image import RawImage
 from densecf.errors import ConfigError, DataError
 from tests.data.making import save
 
@@ -35,7 +35,7 @@ def positions(affine, size):
 
 
 @given(profiles, sides, sides, sizes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_coordinate_ramp_comes_out_where_the_affine_says(profile, height, width, size):
     affine = profile.affine(height, width, size)
     expected = positions(affine, size)
@@ -52,7 +52,7 @@ def test_a_coordinate_ramp_comes_out_where_the_affine_says(profile, height, widt
 
 
 @given(profiles, sides, sides, sizes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_mask_of_an_object_lies_on_its_image(profile, height, width, size):
     labels = np.zeros((height, width), np.uint8)
     labels[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4] = 1
@@ -64,7 +64,7 @@ def test_the_mask_of_an_object_lies_on_its_image(profile, height, width, size):
 
 
 @given(sides, sides, sizes)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_robust_keeps_the_whole_field_in_the_middle(height, width, size):
     affine = PROFILES["robust"].affine(height, width, size)
     assert affine[0, 0] == affine[1, 1]
@@ -75,7 +75,7 @@ def test_robust_keeps_the_whole_field_in_the_middle(height, width, size):
 
 
 @given(sides, sides, sizes)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_authors_fill_the_square(height, width, size):
     affine = PROFILES["authors"].affine(height, width, size)
     expected = positions(affine, size)
@@ -156,7 +156,7 @@ def test_stripes_have_no_border():
 
 
 @given(profiles, sides, sides, sizes, st.integers(0, 10))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_images_are_float32_in_the_unit_range(profile, height, width, size, seed):
     pixels = np.random.default_rng(seed).normal(100, 50, (height, width)).astype(np.float32)
     image, affine = profile.image(RawImage(pixels), size)
@@ -205,7 +205,7 @@ def largest_region(bright: np.ndarray) -> np.ndarray:
 
 
 @given(seed=st.integers(0, 2**16), share=st.floats(0.2, 0.8), inverted=st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_beside_the_breast_it_is_black(seed, share, inverted):
     rng = np.random.default_rng(seed)
     pixels = np.where(rng.random((20, 17)) < share, rng.integers(100, 4096, (20, 17)), 0).astype(np.float32)
@@ -235,7 +235,7 @@ def test_letters_beside_the_breast_go():
     st.booleans(),
     st.integers(0, 100),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_files_own_type_gives_the_bytes_of_floats(dtype, height, width, spread, with_table, seed):
     generator = np.random.default_rng(seed)
     stored = (generator.integers(0, spread, (height, width)) - spread // 3).astype(dtype)

@@ -76,7 +76,7 @@ def test_every_dataset_is_tested_here():
 
 
 @each_dataset
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(patients=st.integers(25, 80), seed=st.integers(0, 2**16))
 def test_no_patient_is_in_two_parts(case, tmp_path_factory, patients, seed):
     folder = tmp_path_factory.mktemp("any")
@@ -158,7 +158,7 @@ CELLS = st.sampled_from(["", "abc", "-1", "2", "nan", "1e999", "'", '"', "[", "[
 
 
 @each_table
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_wrong_cell_is_named_with_its_line_or_does_no_harm(case, name, originals, folder, data):
     rows = rows_of(originals[case.name] / name)

@@ -25,7 +25,7 @@ def cohort(patients, seed=0, unknown=True):
 
 
 @given(st.integers(10, 60), st.integers(2, 6), st.integers(0, 5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_folds_hold_every_image_once_and_never_divide_a_patient(patients, num_folds, seed):
     records = cohort(patients, seed)
     with warnings.catch_warnings():
@@ -157,7 +157,7 @@ def test_leaks_say_how_many_who_and_what_to_do():
 
 
 @given(st.integers(4, 40), st.integers(0, 3), st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_fewer_cases_are_nested_whole_patients(patients, seed, data):
     records = cohort(patients, seed)
     rows = records.index.to_numpy()[1:]
@@ -186,7 +186,7 @@ def test_more_cases_than_there_are(n):
 
 
 @given(st.integers(1, 60), st.integers(0, 5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_fifth_of_the_patients_with_masks_is_for_fine_tuning(patients, seed):
     records = cohort(patients, seed)
     records.loc[records["patient_id"] < "p005", "mask_kind"] = ""

@@ -19,7 +19,7 @@ def slow_auc(scores, truth):
     return sum(wins) / len(wins)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30))
 def test_auc_is_the_share_of_ordered_pairs(pairs):
     scores, truth = (np.array(column) for column in zip(*pairs, strict=True))

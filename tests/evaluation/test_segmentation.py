@@ -130,7 +130,7 @@ def test_structure_that_neither_holds_is_left_out():
     assert nothing["n_missed"] == 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(0, 10_000))
 def test_symmetric_and_blind_to_the_order_of_classes(seed_a, seed_b):
     a, b = blobs(seed_a, (24, 24)), blobs(seed_b, (24, 24))

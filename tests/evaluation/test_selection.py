@@ -70,7 +70,7 @@ def test_undefined_looks_are_passed_over_by_the_best_and_left_out_by_the_last():
     assert last_epoch_summary(curves)["dsc"] == {"mean": 88, "std": 0}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 6))
 def test_best_is_never_worse_than_last_and_equals_a_loop(seed, folds, epochs):
     rng = np.random.default_rng(seed)

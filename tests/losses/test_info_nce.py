@@ -78,7 +78,7 @@ class TestAgainstTheDoubleLoop:
         query_ids, key_ids = torch.tensor([0, 5, 9, 3]), torch.tensor([3, 3, 7, -1, 0])
         assert_equals_slow(random_rows(4, 3), random_rows(5, 3, seed=1), query_ids, key_ids, temperature=0.2)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(data=st.data())
     def test_any_shapes_and_ids(self, data):
         exclude_self = data.draw(st.booleans())

@@ -45,7 +45,7 @@ def test_equals_the_double_loop(radius, temperature, part):
     assert_equals_slow(random_rows(*shape, DIM), places(*shape), part(*shape), radius=radius, temperature=temperature)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 4)),
     radius=st.floats(0.01, 1.5),

@@ -90,7 +90,7 @@ def test_two_views_show_the_same_anatomy_at_their_points():
         assert (one - shared)[inner].abs().max() < BAR
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     views=st.integers(1, 5),

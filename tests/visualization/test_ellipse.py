@@ -59,7 +59,7 @@ def test_encloses_all_points_and_touches_at_least_three(seed):
 finite = st.floats(-3, 3).filter(lambda value: abs(value) > 0.05)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), finite, st.floats(-3, 3), finite, st.floats(-100, 100), st.floats(-100, 100))
 def test_affine_equivariance(seed, a, b, d, x, y):
     points = np.random.default_rng(seed).standard_normal((60, 2))

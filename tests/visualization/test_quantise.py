@@ -37,7 +37,7 @@ def some_features(seed: int, dimension: int, rank: int, scale: float) -> list[np
     scale=st.sampled_from([1e-3, 1.0, 1e4]),
     tolerance=st.sampled_from([0.005, 0.05, 0.3]),
 )
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 def test_every_pair_keeps_the_bound(seed, dimension, rank, scale, tolerance):
     features = some_features(seed, dimension, rank, scale)
     quantised = quantise(features, tolerance)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from densecf.data.images import RawImage
+from densecf.data.raw_image import RawImage
 from densecf.errors import DataError
 
 CROPPED = ("PadChest", "MIMIC-CXR-JPG")  # the datasets whose black borders were cut off

@@ -26,8 +26,8 @@ from densecf.data.chexmask.rows import (
     labels_on_canvas,
 )
 from densecf.data.csv_stream import CsvRow, delimiter_of, parse_row, stream_rows
-from densecf.data.images import RawImage
 from densecf.data.problems import SHOWN
+from densecf.data.raw_image import RawImage
 from densecf.data.readers.mask_source import image_key
 from densecf.errors import ConfigError, DataError
 from densecf.files import atomic_path

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from densecf.data.images import RawImage, read_image
+from densecf.data.images import read_image
 from densecf.data.profiles import NoPositiveValue, get_profile, spacing_of
+from densecf.data.raw_image import RawImage
 from densecf.data.readers.mask_source import MaskSource
 from densecf.data.readers.paths import FileState, Place, digest_of_files
 from densecf.data.records import describe

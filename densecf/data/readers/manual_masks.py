@@ -22,9 +22,10 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from densecf.data.chexmask.frames import gather
-from densecf.data.images import RawImage, read_image, read_mask
+from densecf.data.images import read_image, read_mask
 from densecf.data.problems import Problems, listing
 from densecf.data.profiles import PROFILES, resample
+from densecf.data.raw_image import RawImage
 from densecf.data.readers.image_source import ImageSource
 from densecf.data.readers.mask_source import image_key
 from densecf.data.readers.masks import MOST_OVERLAP

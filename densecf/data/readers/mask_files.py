@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from densecf.data.images import RawImage
+from densecf.data.raw_image import RawImage
 from densecf.data.readers.masks import read_class_masks, read_label_mask
 from densecf.data.readers.paths import FileState, digest_of_files
 from densecf.data.run_lengths import decode

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from densecf.data.images import RawImage
+from densecf.data.raw_image import RawImage
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff"}
 
