@@ -33,6 +33,7 @@ class Method:
 
     @property
     def needs_masks(self) -> bool:
+        """Positives are the pixels of a class, so that every image must have a mask."""
         return self.same == "class"
 
     @property

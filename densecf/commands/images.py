@@ -11,7 +11,8 @@ import numpy as np
 
 from densecf.data.images import read_image
 from densecf.data.prepared import PreparedDataset
-from densecf.data.profiles import NoPositiveValue, get_profile
+from densecf.data.profiles import get_profile
+from densecf.data.tones import NoPositiveValue
 from densecf.errors import DataError
 
 

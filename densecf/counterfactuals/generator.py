@@ -108,6 +108,7 @@ class HVAEGenerator:
 
     @torch.no_grad()
     def abduct(self, images: Tensor, parents: Tensor) -> Abducted:
+        """Latents and pixel noise of (B, 1, S, S) images in [0, 1], see `Generator.abduct`."""
         images = images.to(self.device) * 2 - 1
         parents = parents.to(self.device)
         if self.sample:
@@ -123,6 +124,7 @@ class HVAEGenerator:
 
     @torch.no_grad()
     def predict(self, abducted: Abducted, parents: Tensor) -> Tensor:
+        """(K, B, 1, S, S) in [0, 1] on the CPU, see `Generator.predict`."""
         sets, batch = parents.shape[:2]
         latents = [z.repeat(sets, 1, 1, 1) for z in abducted.latents]
         found = self.network.decode(latents, parents.flatten(0, 1).to(self.device))
@@ -136,6 +138,7 @@ class HVAEGenerator:
         return ((abducted.mean + 1) / 2).cpu()
 
     def provenance(self) -> dict[str, Any]:
+        """The weights' checksum, the parents, and how it samples."""
         drawn = {"sample": True, "seed": self.seed} if self.sample else {"sample": False}
         return {"model": KIND, "weights_sha256": self.checksum, "parents": list(self.scm.parents.names), **drawn}
 

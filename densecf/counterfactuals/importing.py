@@ -22,9 +22,11 @@ from densecf.data.images import read_image
 from densecf.data.layout import counterfactual_file
 from densecf.data.prepared import PreparedDataset
 from densecf.data.problems import Problems
-from densecf.data.profiles import NoPositiveValue, Profile, get_profile, resample
+from densecf.data.profiles import Profile, get_profile
 from densecf.data.raw_image import RawImage
 from densecf.data.readers.paths import TableRoot, digest_of_files
+from densecf.data.resampling import resample
+from densecf.data.tones import NoPositiveValue
 from densecf.errors import ConfigError, DataError
 
 GAINS = ("real", "own")

@@ -75,6 +75,7 @@ class Parents:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Of the parents, in their order."""
         return tuple(parent.name for parent in self.entries)
 
     @property

@@ -35,7 +35,7 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """Sum over processes of a tensor of counts or values, without gradient; the tensor given is not changed."""
+    """Sum over processes, of any shape (...,) of counts or values, without gradient; the argument stays as it is."""
     values = values.detach()
     if world_size() > 1:
         values = values.clone()
@@ -74,7 +74,8 @@ def distributed_info_nce(
     mean the same everywhere: location ids of different processes' images must differ.
 
     Args:
-        queries, keys, query_ids, key_ids, temperature, exclude_self, query_mask: as in `info_nce`.
+        queries, keys: this process's (N, D) and (M, D).
+        query_ids, key_ids, temperature, exclude_self, query_mask: as in `info_nce`.
 
     Returns:
         The loss of the joint batch (scalar), the same in every process. The *average over processes* of its

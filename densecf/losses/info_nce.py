@@ -67,7 +67,11 @@ def chance_level(
 ) -> Tensor:
     """The value of `info_nce` when all similarities are equal: the logarithm of the number of keys a query sees.
 
-    Printed beside the loss, it tells whether anything is learned at all. Arguments as in `info_nce`.
+    Printed beside the loss, it tells whether anything is learned at all.
+
+    Args:
+        query_ids, key_ids: (N,) and (M,), as in `info_nce`.
+        exclude_self, query_mask: as in `info_nce`.
 
     Returns:
         A float32 scalar in nats, without gradient; 0 when no query is valid.

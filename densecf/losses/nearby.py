@@ -59,7 +59,11 @@ def nearby_contrast(
 
 
 def nearby_chance_level(positions: Tensor, takes_part: Tensor, *, radius: float) -> Tensor:
-    """The value of `nearby_contrast` when all similarities are equal; arguments as there.
+    """The value of `nearby_contrast` when all similarities are equal.
+
+    Args:
+        positions, takes_part: (B, V, N, 2) and (B, V, N), as in `nearby_contrast`.
+        radius: as in `nearby_contrast`.
 
     Returns:
         A float32 scalar in nats, without gradient: the logarithm of the number of keys a query sees.

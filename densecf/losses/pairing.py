@@ -78,7 +78,8 @@ def contrast_chance_level(
     """The value of `contrast` when all similarities are equal, to be printed beside it.
 
     Args:
-        ids, pairing, query_mask, direction_reduction: as in `contrast`.
+        ids: (B, V, N) or (B, P, 2, N), as in `contrast`.
+        pairing, query_mask, direction_reduction: as in `contrast`.
 
     Returns:
         A float32 scalar in nats, without gradient.

@@ -13,19 +13,8 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 
 from densecf.benchmark.protocols import TITLES
-from densecf.benchmark.report.figures import (
-    COLOURS,
-    MARKERS,
-    Style,
-    ablation_dots,
-    against_paper,
-    finetuning_curves,
-    forest,
-    pretraining_curves,
-    spread,
-    style_of,
-    svg,
-)
+from densecf.benchmark.report.drawing import COLOURS, MARKERS, Style, spread, style_of, svg
+from densecf.benchmark.report.figures import ablation_dots, against_paper, finetuning_curves, forest, pretraining_curves
 from densecf.benchmark.results import rows_of
 from densecf.benchmark.statistics import order_of
 from tests.benchmark.builders import EPOCHS, make_results

@@ -8,10 +8,12 @@ import pytest
 
 from densecf.data.images import read_image
 from densecf.data.prepare import prepare
-from densecf.data.profiles import PROFILES, resample, resample_nearest
+from densecf.data.profiles import PROFILES
 from densecf.data.raw_image import RawImage
-from densecf.data.readers.manual_masks import ALIGNMENTS, Coding, ManualMasks, manual_source
+from densecf.data.readers.manual_masks import ALIGNMENTS, ManualMasks, manual_source
+from densecf.data.readers.mask_coding import Coding
 from densecf.data.records import validate
+from densecf.data.resampling import resample, resample_nearest
 from densecf.data.splits import make_folds
 from densecf.errors import ConfigError, DataError
 from tests.data.making import save

@@ -8,17 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from densecf.data.profiles import (
-    PROFILES,
-    _row_pieces,
-    field_of_view,
-    get_profile,
-    load_image,
-    resample,
-    resample_nearest,
-    spacing_of,
-)
+from densecf.data.profiles import PROFILES, get_profile, load_image, spacing_of
 from densecf.data.raw_image import RawImage
+from densecf.data.resampling import _row_pieces, resample, resample_nearest
+from densecf.data.tones import field_of_view
 from densecf.errors import ConfigError, DataError
 from tests.data.making import save
 
@@ -265,7 +258,8 @@ def test_the_window_is_that_of_numpys_percentiles(dtype):
 def test_pieces_of_rows_do_not_change_the_image(monkeypatch):
     stored = np.random.default_rng(0).integers(0, 4096, (300, 200)).astype(np.uint16)
     whole = [profile.image(RawImage(stored), 32)[0] for profile in PROFILES.values()]
-    monkeypatch.setattr("densecf.data.profiles._PIECE", 1000)
+    for module in ("resampling", "tones"):
+        monkeypatch.setattr(f"densecf.data.{module}.PIECE", 1000)
     _row_pieces.cache_clear()
     for profile, expected in zip(PROFILES.values(), whole, strict=True):
         np.testing.assert_array_equal(profile.image(RawImage(stored), 32)[0], expected)

@@ -2,96 +2,30 @@
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy.optimize import isotonic_regression
 
-from densecf.benchmark.protocols import TITLES
+from densecf.benchmark.report.drawing import (
+    LINE,
+    NORMAL,
+    SMALL,
+    WIDTH,
+    Chart,
+    label_ends,
+    label_points,
+    panels,
+    style_of,
+    tidy,
+)
 from densecf.benchmark.results import RowResult
 from densecf.benchmark.statistics import Order
 from densecf.evaluation.selection import ALL
 from densecf.visualization.ink import INK, SOFT
-
-WIDTH = 7.6  # inches; the letters stay legible when a phone shows 40 rem of it
-SMALL, NORMAL = 8, 9  # points
-LINE = 0.27  # inches a row of a forest plot
-# Okabe and Ito's and Paul Tol's colours: told apart with any colour vision; markers help where lines meet.
-COLOURS = {
-    "None": "#7f7f7f",
-    "SimCLR": "#e69f00",
-    "CF-SimCLR": "#999933",
-    "VADeR": "#56b4e9",
-    "DVD-CL": "#0072b2",
-    "MVD-CL": "#332288",
-    "Silver masks": "#000000",
-    "SSDCL": "#44aa99",
-    "S-DVD-CL": "#117733",
-    "S-MVD-CL": "#d55e00",
-}
-OTHERS = ("#cc79a7", "#882255", "#b8860b", "#6699cc", "#aa4499")
-MARKERS = {
-    "None": "x",
-    "SimCLR": "v",
-    "CF-SimCLR": "^",
-    "VADeR": "o",
-    "DVD-CL": "s",
-    "MVD-CL": "D",
-    "Silver masks": "*",
-    "SSDCL": "p",
-    "S-DVD-CL": "P",
-    "S-MVD-CL": "h",
-}
-DASHES = ("-", "--", ":", "-.")
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A drawing and what it shows."""
-
-    figure: Figure
-    data: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a row is drawn wherever it appears."""
-
-    colour: str
-    marker: str
-    dashes: str
-
-
-def style_of(name: str, method: str = "") -> Style:
-    """Rows of a method share its colour; those with a name of their own have dashed lines.
-
-    Args:
-        name: the row's name in tables.
-        method: what is pretrained, where the name does not tell.
-    """
-    title = name if name in COLOURS else TITLES.get(method, method)
-    if title not in COLOURS:
-        place = sum(name.encode())  # the same for the same name, in whatever order rows come
-        return Style(OTHERS[place % len(OTHERS)], "o", "-")
-    dashes = "-" if name == title else DASHES[1 + sum(name.encode()) % (len(DASHES) - 1)]
-    return Style(COLOURS[title], MARKERS[title], dashes)
-
-
-def svg(figure: Figure) -> str:
-    """A figure as SVG text: the same bytes each time, letters as shapes, so that no font is needed."""
-    text = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "densecf", "svg.fonttype": "path"}):
-        figure.savefig(text, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
-    return text.getvalue()
-
 
 # What the pretraining's log holds, how it is called, and whether it is set against the chance level of its own row.
 _TRAINING = {
@@ -119,7 +53,7 @@ def pretraining_curves(rows: Sequence[RowResult]) -> Chart | None:
         ["row", "method", "views", "seed", "quantity", "step", "share", "value"]
     ]
     quantities = [name for name in _TRAINING if name in set(data["quantity"])]
-    figure, grid = _panels(len(quantities), across=2, height=3.1)
+    figure, grid = panels(len(quantities), across=2, height=3.1)
     for axes, quantity in zip(grid, quantities, strict=True):
         ends = []
         for title, part in data[data["quantity"] == quantity].groupby("row", sort=False):
@@ -132,7 +66,7 @@ def pretraining_curves(rows: Sequence[RowResult]) -> Chart | None:
         axes.set_title(_TRAINING[quantity], fontsize=NORMAL, color=INK, loc="left")
         if quantity == "loss":
             axes.axhline(0, color=SOFT, linewidth=0.8, linestyle=":")
-        _label_ends(axes, ends)
+        label_ends(axes, ends)
     return Chart(figure, data)
 
 
@@ -151,7 +85,7 @@ def finetuning_curves(rows: Sequence[RowResult], baseline: str) -> Chart | None:
         return None
     data = pd.concat(tables, ignore_index=True)[["row", "method", "epoch", "mean", "std", "folds"]]
     names = list(dict.fromkeys(data["row"]))
-    figure, grid = _panels(len(names), across=3, height=1.9)
+    figure, grid = panels(len(names), across=3, height=1.9)
     low = float((data["mean"] - data["std"]).min())
     high = float((data["mean"] + data["std"]).max())
     for number, (axes, name) in enumerate(zip(grid, names, strict=True)):
@@ -199,7 +133,7 @@ def forest(table: pd.DataFrame, *, across: str, methods: dict[str, str] | None =
     height = LINE * len(lines) + 0.85
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots()
-    _tidy(axes)
+    tidy(axes)
     axes.axvline(0, color=INK, linewidth=0.9)
     for place, (label, line) in enumerate(lines):
         if line is None:
@@ -241,7 +175,7 @@ def ablation_dots(rows: Sequence[RowResult]) -> Chart | None:
     names = list(dict.fromkeys(data["row"]))
     figure = Figure(figsize=(WIDTH, max(2.2, (0.17 * len(names) + 0.16) * len(codes) + 0.9)), layout="constrained")
     axes = figure.subplots()
-    _tidy(axes)
+    tidy(axes)
     handles = []
     for number, name in enumerate(names):
         part = data[data["row"] == name]
@@ -275,12 +209,12 @@ def against_paper(order: Order) -> Chart | None:
     )
     if len(data) < 2:
         return None
-    figure, (left, right) = _panels(2, across=2, height=3.6)
+    figure, (left, right) = panels(2, across=2, height=3.6)
     looks = [style_of(str(name)) for name in data["row"]]
     ours, paper = data["ours"].to_numpy(dtype=float), data["paper"].to_numpy(dtype=float)
     for look, x, y in zip(looks, paper, ours, strict=True):
         left.plot(x, y, marker=look.marker, color=look.colour, markersize=8, linestyle="")
-    _label_points(left, paper, ours, list(data["row"]), looks)
+    label_points(left, paper, ours, list(data["row"]), looks)
     left.set_xlabel("paper, DSC (%)", fontsize=SMALL, color=SOFT)
     left.set_title("ours, DSC (%)", fontsize=NORMAL, color=INK, loc="left")
     for look, first, second in zip(looks, data["rank_paper"], data["rank_ours"], strict=True):
@@ -314,65 +248,3 @@ def _watched(training: pd.DataFrame) -> dict[str, pd.DataFrame]:
         if len(points):
             found[name] = points
     return found
-
-
-def _panels(count: int, *, across: int, height: float) -> tuple[Figure, list[Axes]]:
-    """So many panels side by side and below each other."""
-    across = min(across, count)
-    down = math.ceil(count / across)
-    figure = Figure(figsize=(WIDTH if across > 1 else 0.7 * WIDTH, down * height), layout="constrained")
-    grid = list(figure.subplots(down, across, squeeze=False).flat)
-    for axes in grid[:count]:
-        _tidy(axes)
-    for axes in grid[count:]:
-        axes.set_axis_off()
-    return figure, grid[:count]
-
-
-def _tidy(axes: Axes) -> None:
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=SMALL, colors=SOFT)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#9aa3ad")
-
-
-def _label_ends(axes: Axes, ends: Iterable[tuple[float, str, str]]) -> None:
-    """Names beside the ends of lines, moved apart where they would cover each other."""
-    ordered = sorted(ends)
-    low, high = axes.get_ylim()
-    wanted = [(value - low) / (high - low) for value, _, _ in ordered]
-    for place, (_, name, colour) in zip(spread(wanted, 0.065), ordered, strict=True):
-        axes.text(
-            1.02, place, name, transform=axes.transAxes, va="center", fontsize=SMALL, color=colour, parse_math=False
-        )
-
-
-def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Ascending places, moved as little as can be (least squares) until neighbours are at least ``gap`` apart."""
-    steps = gap * np.arange(len(places))  # apart by gap means: ascending once these are taken away
-    return list(isotonic_regression(np.asarray(places, dtype=float) - steps).x + steps)
-
-
-def _label_points(axes: Axes, x: np.ndarray, y: np.ndarray, names: Sequence[str], looks: Sequence[Style]) -> None:
-    """Names in a column at the right, each tied to its point by a thin line."""
-    axes.margins(0.12)
-    axes.autoscale_view()
-    low, high = axes.get_ylim()
-    order = np.argsort(y, kind="stable")
-    places = spread([float((y[n] - low) / (high - low)) for n in order], 0.065)
-    for n, place in zip(order, places, strict=True):
-        axes.annotate(
-            names[n],
-            (float(x[n]), float(y[n])),
-            xytext=(1.04, place),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=SMALL,
-            color=looks[n].colour,
-            parse_math=False,
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": looks[n].colour, "linewidth": 0.5, "alpha": 0.6, "shrinkB": 4},
-        )

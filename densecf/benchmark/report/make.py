@@ -14,15 +14,8 @@ from densecf.benchmark.estimate import clock_text
 from densecf.benchmark.matrix import Matrix
 from densecf.benchmark.protocols import PROTOCOLS
 from densecf.benchmark.published import TABLE_2
-from densecf.benchmark.report.figures import (
-    Chart,
-    ablation_dots,
-    against_paper,
-    finetuning_curves,
-    forest,
-    pretraining_curves,
-    svg,
-)
+from densecf.benchmark.report.drawing import Chart, svg
+from densecf.benchmark.report.figures import ablation_dots, against_paper, finetuning_curves, forest, pretraining_curves
 from densecf.benchmark.report.page import DataFile, Output, Picture, Section, write_page
 from densecf.benchmark.report.tables import DATA, make_tables, to_csv, to_html, write_tables
 from densecf.benchmark.results import CellResult, RowResult, on_external, rows_of, version_text

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from densecf.data.images import read_image
-from densecf.data.profiles import NoPositiveValue, get_profile, spacing_of
+from densecf.data.profiles import get_profile, spacing_of
 from densecf.data.raw_image import RawImage
 from densecf.data.readers.mask_source import MaskSource
 from densecf.data.readers.paths import FileState, Place, digest_of_files
 from densecf.data.records import describe
 from densecf.data.sources import Sample
+from densecf.data.tones import NoPositiveValue
 from densecf.errors import ConfigError, DataError
 
 DEFAULT_CLASSES = ("background", "left_lung", "right_lung")

@@ -63,6 +63,7 @@ class PublishedDataset:
     where: str = ""
 
     def mapping(self) -> Mapping:
+        """What its columns mean."""
         return builtin_mapping(self.mapping_name or self.name)
 
 
