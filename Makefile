@@ -22,7 +22,7 @@ demo: setup
 	$(BIN)/densecf chromap data/phantom/examples/effusion.png
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .

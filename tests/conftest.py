@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.forks import run_forked
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # Two test processes on two cores: more threads each would only wait for one another.
@@ -48,11 +50,16 @@ def radiographs() -> Path:
 
 @pytest.fixture(scope="session")
 def run_densecf():
-    """Runs the real command line in a folder and returns the finished process."""
+    """Runs the real command line in a folder and returns the finished process.
 
-    def run(folder: Path, *arguments: object, code: int = 0) -> subprocess.CompletedProcess:
-        done = subprocess.run(
-            [sys.executable, "-m", "densecf", *map(str, arguments)], cwd=folder, capture_output=True, text=True
+    It is a fork, or ``afresh`` as a shell starts it, for what starts itself again.
+    """
+
+    def run(folder: Path, *arguments: object, code: int = 0, afresh: bool = False) -> subprocess.CompletedProcess:
+        words = list(map(str, arguments))
+        command = [sys.executable, "-m", "densecf", *words]
+        done = (
+            subprocess.run(command, cwd=folder, capture_output=True, text=True) if afresh else run_forked(words, folder)
         )
         assert done.returncode == code, f"densecf {' '.join(map(str, arguments))}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr

@@ -331,7 +331,7 @@ def test_a_full_disk_is_explained_and_the_run_goes_on_later(phantom, run_densecf
 @pytest.mark.slow
 def test_two_processes_train_one_run(phantom, run_densecf, tmp_path):
     arguments = pretrain_arguments(phantom, "s-dvd-cl", "--batch-size", 2, "--hardware.accelerator", "cpu")
-    run_densecf(tmp_path, *arguments, "--hardware.devices", 2)
+    run_densecf(tmp_path, *arguments, "--hardware.devices", 2, afresh=True)
     run_densecf(tmp_path, *arguments, "--batch-size", 4, "--name", "alone")
     assert sorted(p.name for p in (tmp_path / "runs/pretrain").iterdir()) == ["alone", "latest", "s-dvd-cl"]
     two, one = (read_metrics(tmp_path / "runs/pretrain" / name / "metrics.jsonl") for name in ("s-dvd-cl", "alone"))
