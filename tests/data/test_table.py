@@ -162,6 +162,13 @@ def test_all_missing_files_are_named_at_once(tmp_path):
         TableSource(path, check_files=False).load(1, 32)
 
 
+def test_missing_files_are_named_beside_values_that_cannot_be_read(tmp_path):
+    lines = ["gone.png,1,divorced", f"{save(tmp_path / 'here.png', radiograph(0)).name},2,F"]
+    path = table(tmp_path, *lines, header="image,patient_id,sex")
+    with pytest.raises(DataError, match=r"(?s)line 2: sex is 'divorced'.*line 2: image 'gone.png' is missing"):
+        TableSource(path)
+
+
 @pytest.mark.parametrize(
     "text", ["../outside.png", "a/../../outside.png", "{outside}", "link.png", "folder/outside.png"]
 )

@@ -12,7 +12,7 @@ from densecf.data.problems import Problems
 from densecf.data.query import select
 from densecf.data.readers.image_source import DEFAULT_CLASSES, ImageSource
 from densecf.data.readers.mask_files import FileMasks
-from densecf.data.readers.paths import TableRoot
+from densecf.data.readers.paths import FileState, TableRoot
 from densecf.data.records import describe, is_missing, validate
 from densecf.errors import DataError
 from densecf.files import sha256_of_file
@@ -59,13 +59,26 @@ class TableSource(ImageSource):
         self.table = Path(table)
         self.manual = manual
         content = read_csv_table(self.table)
-        records = validate(content.frame, content.lines, str(self.table))
         places = [f"line {line}" for line in content.lines]
-        names, self.mask_columns = _mask_columns(list(records.columns), class_names, self.table)
-        _set_mask_kind(records, self.mask_columns, places, self.table)
-        columns = ["image", *self.mask_columns]
         folder = TableRoot(self.table.parent if root is None else Path(root))
-        paths, states = folder.resolve_all(records, columns, places, str(self.table), check_files)
+
+        def resolve(frame: pd.DataFrame) -> tuple[dict[str, list[Path]], list[FileState]]:
+            columns = ["image", *self.mask_columns]
+            return folder.resolve_all(frame, columns, places, str(self.table), check_files)
+
+        names, self.mask_columns = _mask_columns(list(content.frame.columns), class_names, self.table)
+        try:
+            records = validate(content.frame, content.lines, str(self.table))
+            _set_mask_kind(records, self.mask_columns, places, self.table)
+        except DataError as wrong:
+            if "image" not in content.frame:
+                raise
+            try:  # a table is mended once: its files are looked for all the same
+                resolve(content.frame)
+            except DataError as also_wrong:
+                raise type(wrong)(f"{wrong}\n{also_wrong}") from wrong
+            raise
+        paths, states = resolve(records)
         _set_split(records, manual, self.table)
         has_mask = (records["mask_kind"] != "").to_numpy()
         files = {
