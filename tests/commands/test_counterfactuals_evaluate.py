@@ -11,7 +11,6 @@ import yaml
 
 from densecf.cli import main, parse
 from densecf.commands.counterfactuals_evaluate import default_do, kept_back, varied_rows
-from densecf.config import HVAEConfig
 from densecf.config_values import to_dict
 from densecf.counterfactuals.generator import KIND
 from densecf.counterfactuals.holdout import held_out
@@ -20,15 +19,8 @@ from densecf.counterfactuals.parents import fit_parents
 from densecf.counterfactuals.scm import StructuralCausalModel
 from densecf.data.prepared import PreparedDataset
 from densecf.models.weights import save_tensors
+from tests.counterfactuals.tiny import UNTRAINED
 
-TINY = HVAEConfig(
-    encoder="16b1d2,8b1d2,4b1d4,1b1",
-    decoder="1b1,4b1,8b1,16b1",
-    widths=(8, 8, 8, 8),
-    latents=(2, 2, 2, 1),
-    max_latent_size=8,
-    patch=2,
-)
 QUICK = ("--judge-epochs", 1, "--images", 12, "--quiet")
 ISSUE = {
     "effectiveness",
@@ -50,8 +42,8 @@ def save_run(folder, data, names=("scanner", "sex", "pleural_effusion"), seed=0)
     folder.mkdir(parents=True)
     scm = StructuralCausalModel(fit_parents(data.records, names)[0])
     torch.manual_seed(seed)
-    network = HVAE(TINY, scm.parents.width)
-    facts = {"kind": KIND, "network": to_dict(TINY), "scm": scm.to_dict(), "size": 32, "profile": ""}
+    network = HVAE(UNTRAINED, scm.parents.width)
+    facts = {"kind": KIND, "network": to_dict(UNTRAINED), "scm": scm.to_dict(), "size": 32, "profile": ""}
     save_tensors(network.state_dict(), folder / "weights.safetensors", facts)
     (folder / "config.yaml").write_text(yaml.safe_dump({"data": str(data.path), "holdout": 0.1, "seed": 0}))
     (folder / "provenance.json").write_text(json.dumps({"command": "counterfactuals", "finished": "today"}))

@@ -14,7 +14,6 @@ from PIL import Image
 
 from densecf.cli import main, parse
 from densecf.commands.counterfactuals_generate import interventions_for, one_record
-from densecf.config import HVAEConfig
 from densecf.config_values import to_dict
 from densecf.counterfactuals.generation import PAPER
 from densecf.counterfactuals.generator import KIND, load_generator
@@ -24,26 +23,18 @@ from densecf.counterfactuals.scm import StructuralCausalModel
 from densecf.data import PreparedDataset
 from densecf.errors import ConfigError
 from densecf.models.weights import save_tensors
-
-TINY = HVAEConfig(
-    encoder="16b1d2,8b1d2,4b1d4,1b1",
-    decoder="1b1,4b1,8b1,16b1",
-    widths=(8, 8, 8, 8),
-    latents=(2, 2, 2, 1),
-    max_latent_size=8,
-    patch=2,
-)
+from tests.counterfactuals.tiny import UNTRAINED
 
 
 def save_model(path, records, names=("scanner", "sex", "pleural_effusion")):
     """Weights of an untrained network, random everywhere."""
     scm = StructuralCausalModel(fit_parents(records, names)[0])
     generator = torch.Generator().manual_seed(0)
-    network = HVAE(TINY, scm.parents.width)
+    network = HVAE(UNTRAINED, scm.parents.width)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    facts = {"kind": KIND, "network": to_dict(TINY), "scm": scm.to_dict(), "size": 32, "profile": ""}
+    facts = {"kind": KIND, "network": to_dict(UNTRAINED), "scm": scm.to_dict(), "size": 32, "profile": ""}
     save_tensors(network.state_dict(), path, facts)
     return path
 

@@ -17,6 +17,15 @@ NETWORK = HVAEConfig(
     dropout=0.0,
     prior="standard",
 )
+UNTRAINED = HVAEConfig(
+    encoder="16b1d2,8b1d2,4b1d4,1b1",
+    decoder="1b1,4b1,8b1,16b1",
+    widths=(8, 8, 8, 8),
+    latents=(2, 2, 2, 1),
+    max_latent_size=8,
+    patch=2,
+)
+"""Smaller still, for tests that only ask it for images."""
 CONFIG = CounterfactualConfig(
     epochs=2,
     batch_size=6,
