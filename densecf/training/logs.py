@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
@@ -86,8 +88,12 @@ class ProgressBar(TQDMProgressBar):
     """
 
     def __init__(self, title: str, work_per_step: int, unit: str = "pixels"):
-        super().__init__(refresh_rate=5)
+        super().__init__(refresh_rate=5 if sys.stderr.isatty() else 100)  # a log file wants fewer lines
         self.title, self.work_per_step, self.unit = title, work_per_step, unit
+
+    def init_train_tqdm(self) -> Tqdm:
+        # On stderr as all bars; Lightning's is on stdout, where results are printed.
+        return Tqdm(desc=self.title, disable=self.is_disabled, dynamic_ncols=True, smoothing=0)
 
     def on_train_epoch_start(self, trainer: Trainer, *args: Any) -> None:
         super().on_train_epoch_start(trainer, *args)
