@@ -136,8 +136,9 @@ densecf(f"chromap --fit-pixels {200 if TINY else 3000}")
 display(Image(next(Path("runs/chromap").glob("*/chromap.png")), width=900))
 
 # %% [markdown]
-# **What to look for.** Left lung, right lung and background have colours of their own, and keep them in the
-# counterfactuals: the embedding does not see what the scanner changed. Borders are softer than after a full training.
+# **What to look for.** Each lung has a colour that little else has, and keeps it in the counterfactuals, also where
+# fluid hides it: the embedding does not see what the scanner changed. The background has many colours, and borders are
+# softer than after a full training.
 #
 # ## Onwards
 #

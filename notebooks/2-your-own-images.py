@@ -30,7 +30,7 @@ def densecf(line: str) -> int:
 
 
 # %%
-IMAGES, SIZE, EPOCHS, PASSES = (40, 32, 1, 1) if TINY else (240, 64, 3, 10)
+IMAGES, SIZE, EPOCHS, PASSES = (40, 32, 1, 1) if TINY else (240, 64, 12, 60)
 QUIET = "--quiet --hardware.workers 0"
 if TINY:
     QUIET += " --hardware.precision 32 --batch-size 4"

@@ -5,6 +5,7 @@
 # cannot: over views of one patient, over scanners, and over methods.
 
 # %%
+import io
 import os
 import shlex
 import tempfile
@@ -14,7 +15,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import display
+from IPython.display import Image, display
+from matplotlib.figure import Figure
 
 from densecf.cli import main
 
@@ -27,6 +29,13 @@ def densecf(line: str) -> None:
     print(f"$ densecf {line}")
     if code := main(shlex.split(line)):
         raise RuntimeError(f"densecf ended with code {code}")
+
+
+def show(figure: Figure) -> None:
+    """Figures that were not made by pyplot are shown as pictures."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    display(Image(png.getvalue(), width=900))
 
 
 # %%
@@ -79,7 +88,7 @@ patient = records.index[(records["split"] == "manual") & (records["pleural_effus
 views = {"real, with effusion": data.image(patient)}
 views |= {f"do({name})": data.counterfactual("truth", name, patient) for name in data.counterfactuals["truth"]}
 maps = make_chromaps(embedded("s-mvd-cl", views), num_fit=FIT)
-display(chromap_figure(maps, heading="s-mvd-cl: one patient, four views"))
+show(chromap_figure(maps, heading="s-mvd-cl: one patient, four views"))
 
 # %% [markdown]
 # **What to look for.** The lungs keep their colours from view to view. Now look at the lower lung under the fluid, in
@@ -96,10 +105,10 @@ scanners = sorted(records["scanner"].unique())
 healthy = records[(records["split"] == "manual") & (records["pleural_effusion"] == 0)]
 others = {f"{name}, patient {k + 1}": data.image(row)
           for name in scanners for k, row in enumerate(healthy.index[healthy["scanner"] == name][:2])}  # fmt: skip
-display(chromap_figure(make_chromaps(embedded("vader", others), num_fit=FIT), heading="vader: two scanners"))
+show(chromap_figure(make_chromaps(embedded("vader", others), num_fit=FIT), heading="vader: two scanners"))
 
 # %%
-display(chromap_figure(make_chromaps(embedded("dvd-cl", others), num_fit=FIT), heading="dvd-cl: two scanners"))
+show(chromap_figure(make_chromaps(embedded("dvd-cl", others), num_fit=FIT), heading="dvd-cl: two scanners"))
 
 # %% [markdown]
 # An organ that has one colour on both scanners is encoded alike. Colours that split by scanner say that the embedding
@@ -144,15 +153,15 @@ shown = {
     scanners[0]: next(iter(others.values())),
 }
 found = aligned_chromaps(METHODS, lambda method: embedded(method, shown), num_fit=FIT)
-display(chromap_grid(found, list(shown)))
+show(chromap_grid(found, list(shown)))
 
 # %% [markdown]
 # The number in the corner says how far the pixels still lie from where the reference has them. Where it is large,
 # compare *shapes* between the columns (borders, smooth runs, islands), not hues.
 #
-# ## Two maps of one network
+# ## Three maps of one network
 #
-# The same network and image in two calls: other pixels are drawn, and UMAP settles elsewhere.
+# The same network and image in three calls: other pixels are drawn, and UMAP settles elsewhere.
 
 # %%
 one = {"seed 0": data.image(patient)}
@@ -169,7 +178,8 @@ plt.show()
 
 # %% [markdown]
 # What survives a change of seed may be pointed at: which regions share a colour, where borders run. What does not,
-# such as which hue, is chance. To compare pictures made at different times, save a space once and use it again:
+# such as the exact hue of a lung, is chance. To compare pictures made at different times, save a space once and use it
+# again:
 
 # %%
 spaces["seed 0"].save(Path("colours.safetensors"))
@@ -187,5 +197,6 @@ for method in METHODS:
     densecf(f"evaluate --run {method} --images {6 if TINY else 40} --keep-latest")
 
 # %% [markdown]
-# The purity floor is what one cluster for everything would reach: background is most of an image. See [Reading
+# The purity floor is what one cluster for everything would reach: background is most of an image. After trainings as
+# short as these purity may not leave it, and the linear probe is what tells the networks apart. See [Reading
 # CHRO-maps](../docs/reading-chromaps.md).

@@ -86,7 +86,7 @@ table = scores[scores["group"].str.startswith("scanner=")].groupby(["group", "fr
 # %% [markdown]
 # **How to read it.** Look at small shares of labels first, and at each scanner by itself: the mean over all hides the
 # rare one. A gain of `cf-simclr` should show on the scanner that its counterfactuals connect with the common one; on a
-# scanner that nobody has seen there is no reason to expect one, and at full length none was found
+# scanner that nobody has seen there is no reason to expect one: here it loses, and at full length no gain was found
 # ([figures](../docs/image-level.md#measured-on-the-phantom)).
 #
 # ## Domains
