@@ -86,9 +86,8 @@ def try_command(shop: Workshop, trial: Trial, kills: int, seed: int, say: Callab
         found.notes.append(f"two undisturbed runs differ in {unstable}")
     duration = min(first.seconds, second.seconds)
     moments = np.random.default_rng([seed, *map(ord, trial.command)])
-    wanted = max(1, round(kills * trial.share))
-    for _ in range(4 * wanted):
-        if found.kills == wanted:
+    for _ in range(4 * kills):
+        if found.kills == kills:
             break
         place = shop.copy()
         moment = float(moments.uniform(0, duration))

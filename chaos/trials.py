@@ -36,13 +36,11 @@ class Trial:
         command: as in densecf.commands.table.COMMANDS.
         arguments: what follows it.
         resume: what is typed after a kill instead, where the command has --resume; "" for the same again.
-        share: of the number of kills that is asked for; below 1 where each takes long.
     """
 
     command: str
     arguments: str
     resume: str = ""
-    share: float = 1.0
 
     @property
     def argv(self) -> list[str]:
@@ -87,7 +85,7 @@ TRIALS = (
     Trial("embed", "--run simclr --out embeddings.parquet --quiet"),
     Trial("export", "--run pixels --format smp --out out"),
     Trial("compare", "first second --out out"),
-    Trial("benchmark", "matrix.yaml --quiet --jobs 1", share=0.25),
+    Trial("benchmark", "matrix.yaml --quiet --jobs 1"),
 )
 
 
