@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 
 from densecf import __version__
 from densecf.commands.table import COMMANDS
@@ -60,8 +63,28 @@ def _run(argv: list[str]) -> int:
     command = COMMANDS[name]
     options = parse(name, rest)
     function: Callable = getattr(import_module(f"densecf.commands.{command.module}"), command.function)
-    function(options)
+    with _own_warnings():
+        function(options)
     return 0
+
+
+@contextmanager
+def _own_warnings() -> Iterator[None]:
+    """Warnings of ours are sentences for the user, without the line of code that they come from."""
+    usual, package = warnings.formatwarning, str(Path(__file__).parent)
+
+    def said(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if filename.startswith(package) and category is UserWarning:
+            return f"densecf: warning: {message}\n"
+        return usual(message, category, filename, lineno, line)
+
+    warnings.formatwarning = said
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def parse(name: str, arguments: list[str]):

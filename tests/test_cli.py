@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import pytest
 
+from densecf import cli
 from densecf.cli import main, parse
 from densecf.commands.table import COMMANDS
 
@@ -82,3 +85,13 @@ def test_user_errors_end_with_code_2_and_no_traceback(tmp_path):
         assert "Traceback" not in done.stderr
         assert done.stderr.strip()
     assert not list(tmp_path.iterdir())
+
+
+def test_warnings_are_sentences():
+    usual = warnings.formatwarning
+    with cli._own_warnings():
+        ours = warnings.formatwarning("few cases", UserWarning, str(Path(cli.__file__).parent / "data/splits.py"), 1)
+        theirs = warnings.formatwarning("slow", UserWarning, "other.py", 1)
+    assert ours == "densecf: warning: few cases\n"
+    assert theirs.startswith("other.py:1: UserWarning: slow")
+    assert warnings.formatwarning is usual
