@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 from densecf.commands.benchmark_plan import (
@@ -60,10 +61,11 @@ def run_benchmark(options: BenchmarkOptions) -> Path:
         print(f"{len(chosen)} cells, {len(chosen) - len(open_cells)} of them done: {plan.out}")
     failed = run_all(plan, open_cells, options) if open_cells else {}
     for title, lines in failed.items():
-        print(f"-- {title}: {lines}", file=sys.stderr)
+        print(f"-- {title}: {indent(lines, '   ').lstrip()}", file=sys.stderr)
+    done = len(chosen) - len(failed)
     if options.only:
-        print(f"Done: {len(chosen) - len(failed)} of {len(chosen)} cells; the report: --report-only")
-    else:
+        print(f"Done: {done} of {len(chosen)} cells; the report: --report-only")
+    elif done:
         make_report(plan, failed)
     if failed:
         raise DensecfError(

@@ -297,7 +297,7 @@ def test_progress_within_and_between_cells_is_shown(quiet, phantom, monkeypatch,
     )
     assert main(["benchmark", str(path), "--jobs", "2", *(["--quiet"] if quiet else [])]) == 2
     shown = capsys.readouterr()
-    assert "-- VADeR RCE fair seed 0: exit code 1\nthe last line" in shown.err
+    assert "-- VADeR RCE fair seed 0: exit code 1\n   the last line" in shown.err
     assert "1 of 3 cells failed: VADeR RCE fair seed 0" in shown.err
     told = ("None fair seed 0: finetune 50%; VADeR RCE fair seed 0: starts", "0 of 3 cells: ")
     assert all((text in shown.err) is not quiet for text in told)
