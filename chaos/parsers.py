@@ -807,4 +807,6 @@ def _check_dataset(path: Path, data: Any) -> str:
     n, size = len(data), data.size
     if data.images.shape != (n, size, size) or data.affines.shape != (n, 3, 3) or len(data.records) != n:
         return "arrays that do not fit the records"
-    return "" if all((data.path / name).resolve() for name in data.meta["files"]) else "files elsewhere"
+    root = data.path.resolve()
+    inside = all((root / name).resolve().is_relative_to(root) for name in data.meta["files"])
+    return "" if inside else "files elsewhere"

@@ -48,10 +48,13 @@ def environment() -> dict[str, Any]:
 def _git_commit() -> str | None:
     """The commit of the code that runs, when it runs from a checkout."""
     here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, timeout=5, check=True)
+        return done.stdout.strip()
+
     try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5, check=True
-        )
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # not a repository that we are merely installed in
+        return git("rev-parse", "HEAD")
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip()

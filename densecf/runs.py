@@ -66,8 +66,12 @@ def start_run(
 
 
 @contextmanager
-def working_in(path: Path) -> Iterator[None]:
+def working_in(path: Path, *, resumed: bool = False) -> Iterator[None]:
     """Holds the run folder for this process. What fails before any training leaves things as they were.
+
+    Args:
+        path: the folder.
+        resumed: the run was there before, and stays in any case.
 
     Raises:
         DensecfError: when another process holds the folder: two writers would spoil it.
@@ -75,8 +79,10 @@ def working_in(path: Path) -> Iterator[None]:
     with exclusive_lock(path / LOCK, _busy(path)):
         try:
             yield
-        except Exception:
-            if not any(path.rglob(METRICS)):
+        except BaseException as error:
+            untrained = not resumed and not any(path.rglob(METRICS))
+            # Ctrl-C leaves a new run to be resumed, but not in the place of a finished one.
+            if untrained and (_aside(path).exists() or isinstance(error, Exception)):
                 shutil.rmtree(path)
                 if _aside(path).exists():
                     os.replace(_aside(path), path)
@@ -143,10 +149,9 @@ def find_run(command: str, which: str) -> Path:
     known = [p for p in sorted((ROOT / command).glob("*")) if p.name != "latest" and is_run(p)]
     if which == "latest":
         link = ROOT / command / "latest"
-        finished = [p for p in known if is_finished(p)]
         if is_run(link):
             return link.resolve()
-        if finished:  # what latest pointed to is gone
+        if finished := [p for p in known if is_finished(p)]:  # what latest pointed to is gone
             return max(finished, key=lambda p: read_provenance(p)["finished"]).resolve()
         how = f"{command} train" if command == "counterfactuals" else command
         raise ConfigError(f"no finished {command} run under {ROOT / command}; run `densecf {how}` first")

@@ -169,6 +169,30 @@ def test_a_replaced_run_comes_back_when_the_new_one_is_refused(tmp_path):
     assert runs.read_config(out) == {"a": 3}
 
 
+def test_ctrl_c_before_training_brings_a_replaced_run_back_and_keeps_a_new_one(tmp_path):
+    out = runs.start_run("evaluate", "", {"a": 1}, out=tmp_path / "here")
+    with pytest.raises(KeyboardInterrupt), runs.working_in(out):
+        raise KeyboardInterrupt
+    assert runs.read_config(out) == {"a": 1}
+    runs.start_run("evaluate", "", {"a": 2}, out=out, overwrite=True)
+    with pytest.raises(KeyboardInterrupt), runs.working_in(out):
+        raise KeyboardInterrupt
+    assert runs.read_config(out) == {"a": 1}
+
+
+def test_a_resumed_run_stays_when_it_cannot_go_on():
+    path = runs.start_run("pretrain", "a", {})
+    with pytest.raises(ConfigError), runs.working_in(path, resumed=True):
+        raise ConfigError("no such GPU")
+    assert runs.is_run(path)
+
+
+def test_latest_does_not_ask_other_runs():
+    finished("a")
+    (runs.start_run("pretrain", "b", {}) / "provenance.json").write_text("{")
+    assert runs.find_run("pretrain", "latest").name == "a"
+
+
 def test_a_run_that_is_being_written_is_not_replaced(tmp_path):
     out = runs.start_run("pretrain", "", {}, out=tmp_path / "here")
     with runs.working_in(out), pytest.raises(DensecfError, match="another process"):

@@ -88,7 +88,7 @@ def _head(name: str, log: Path, options: Sequence[str]) -> list[str]:
     if taken:
         raise ConfigError(f"--sbatch {' '.join(taken)}: densecf sets this itself, leave it out")
     ours = {"job-name": name, "output": log, "chdir": Path.cwd()}  # the data's path may be relative to where we are
-    chosen = [*(f"{option}={value}" for option, value in ours.items()), *options]
+    chosen = [*(f"{option}={shlex.quote(str(value))}" for option, value in ours.items()), *options]
     return ["#!/bin/bash", *(f"#SBATCH --{option}" for option in chosen)]
 
 

@@ -21,6 +21,7 @@ from densecf.counterfactuals.generation import default_interventions, unknown_pa
 from densecf.counterfactuals.holdout import held_out
 from densecf.counterfactuals.interventions import Intervention, parse_interventions
 from densecf.counterfactuals.parents import CONTINUOUS, Parent, Parents, fit_parents, value_text
+from densecf.data.intervention_names import settings_of
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import ConfigError, DataError
 from densecf.files import write_json_atomic, write_text_atomic
@@ -201,8 +202,7 @@ def _stored(data: PreparedDataset, options: CounterfactualEvaluateOptions) -> Su
             f"{data.path}: no counterfactual {options.source}/{absent[0] if absent else ''} is stored; there are: "
             f"{there or 'none'}. Make them with 'densecf counterfactuals generate' or 'import'."
         )
-    terms = [term for name in names for term in name.split("+") if "=" in term]
-    columns = list(dict.fromkeys(term.partition("=")[0].strip() for term in terms))
+    columns = list(dict.fromkeys(parent for name in names for parent, value in settings_of(name) if value))
     entries: list[Parent] = []
     for column in columns:
         entries += fit_parents(data.records, [column])[0].entries

@@ -67,7 +67,7 @@ def run_finetune(options: FinetuneOptions) -> Path:
         )
         folds.save(out / FOLDS)
     started = time.monotonic()
-    with runs.working_in(out):
+    with runs.working_in(out, resumed=options.run.resume):
         if options.run.resume and runs.is_finished(out):
             print(f"Already finished: {out}")
             return out

@@ -53,7 +53,7 @@ def run_probe(options: ProbeOptions) -> Path:
         task.subsets(seed)  # what cannot be drawn is said before any image is read
     print("\n".join([opening(data, labels, split, tests), *notes]))
     out = open_folder(options, networks, [data, *externals])
-    with runs.working_in(out):
+    with runs.working_in(out, resumed=options.resume):
         if options.resume and runs.is_finished(out):
             print(f"Already finished: {out}")
             return out

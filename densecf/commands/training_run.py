@@ -54,7 +54,7 @@ def train_in_run(
             overwrite=options.overwrite,
             provenance={"dataset": str(data.path.resolve()), "dataset_checksum": data.checksum, "processes": processes},
         )
-    with runs.working_in(out):
+    with runs.working_in(out, resumed=options.resume):
         if options.resume and runs.is_finished(out):
             print(f"Already finished: {out}")
             return out, None

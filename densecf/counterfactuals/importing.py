@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from densecf.data.counterfactual_arrays import write_counterfactuals
 from densecf.data.images import read_image
+from densecf.data.intervention_names import split_terms
 from densecf.data.layout import counterfactual_file
 from densecf.data.prepared import PreparedDataset
 from densecf.data.problems import Problems
@@ -31,7 +32,7 @@ from densecf.errors import ConfigError, DataError
 
 GAINS = ("real", "own")
 _ENDINGS = (".nii.gz", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", ".nii")
-_JOIN, _TERM = re.compile(r"\+(?=[^=+]+=)"), re.compile(r"[^=+]+=[^=]+")  # values may hold a plus
+_TERM = re.compile(r"[^=+]+=[^=]+")  # values may hold a plus
 _BATCH = 16
 _LOOKED_AT = 64  # records that are compared with their real images
 
@@ -46,7 +47,7 @@ def parse_names(texts: Sequence[str]) -> dict[str, str]:
     wrong = []
     for text in texts:
         name, _, intervention = text.partition("=")
-        if not name or not all(_TERM.fullmatch(term) for term in _JOIN.split(intervention)):
+        if not name or not all(_TERM.fullmatch(term) for term in split_terms(intervention)):
             wrong.append(f"{text!r} cannot be read")
         elif name in found or intervention in found.values():
             wrong.append(f"{text!r} repeats a name or an intervention")

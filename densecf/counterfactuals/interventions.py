@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 
 from densecf.counterfactuals.parents import CONTINUOUS, UNKNOWN, Parent, Parents, codes, value_text
+from densecf.data.intervention_names import split_terms
 from densecf.data.layout import counterfactual_file
 from densecf.data.problems import listing
 from densecf.errors import ConfigError, DataError
 
 _OTHER = re.compile(r"other(?:\.(\d+))?")
-_JOIN = re.compile(r"\+(?=[^=+]+=)")  # a plus that a further parent follows: values may hold one themselves
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def parse_interventions(texts: Sequence[str], parents: Parents) -> tuple[Interve
     """
     found: dict[str, Intervention] = {}
     for text in texts:
-        terms = [_parse_term(term, text, parents) for term in _JOIN.split(text.strip())]
+        terms = [_parse_term(term, text, parents) for term in split_terms(text.strip())]
         names = [choices[0][0] for choices in terms]
         if len(set(names)) < len(names):
             raise ConfigError(f"The intervention {text!r} sets a parent twice; set each once.")

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from densecf.data.intervention_names import settings_of
 from densecf.data.prepared import PreparedDataset
 
 _STREAM = 1_000_003  # keeps these draws apart from those of the views
@@ -14,7 +15,7 @@ _STREAM = 1_000_003  # keeps these draws apart from those of the views
 
 def intervened_parents(name: str) -> frozenset[str]:
     """Parents that a stored intervention changes: "scanner=other.2+sex=F" -> {"scanner", "sex"}."""
-    return frozenset(term.partition("=")[0] for term in name.split("+"))
+    return frozenset(parent for parent, _ in settings_of(name))
 
 
 class DomainImages:
@@ -54,8 +55,7 @@ class DomainImages:
     def _changes(self, name: str) -> np.ndarray:
         """(n,) whether the intervention changes a record's parents."""
         changed = np.zeros(len(self.data), dtype=bool)
-        for term in name.split("+"):
-            parent, _, value = term.partition("=")
+        for parent, value in settings_of(name):
             if value.startswith("other"):
                 changed[:] = True
             else:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from densecf.data.intervention_names import settings_of
+
 SCANNERS = ("Aurora DR", "Borealis CR")
 UNSEEN_SCANNER = "Cirrus MX"  # in no cohort but the task's, and there in the test split only
 ALL_SCANNERS = (*SCANNERS, UNSEEN_SCANNER)
@@ -124,8 +126,7 @@ def intervene(parents: Parents, intervention: str) -> Parents:
         ValueError: unknown parent or value.
     """
     changes: dict[str, object] = {}
-    for term in intervention.split("+"):
-        name, _, value = term.partition("=")
+    for name, value in settings_of(intervention):
         if name == "scanner":
             changes[name] = SCANNERS[int(parents.scanner == SCANNERS[0])] if value == "other" else value
         elif name == "sex":
@@ -135,5 +136,5 @@ def intervene(parents: Parents, intervention: str) -> Parents:
         elif name == "age" and value != "other":
             changes[name] = float(value)
         else:
-            raise ValueError(f"unknown intervention {term!r}; write parent=value, e.g. scanner=other or sex=F")
+            raise ValueError(f"unknown intervention {intervention!r}; write parent=value, e.g. scanner=other or sex=F")
     return replace(parents, **changes)  # type: ignore[arg-type]
