@@ -102,20 +102,23 @@ def announced(path: Path) -> Iterator[None]:
         os.environ.pop(_SHARED_RUN, None)
 
 
-def join_run(out: Path | None, seconds: float = 1800) -> Path | None:
+def join_run(out: Path | None, seconds: float = 1800, *, overwrite: bool = False) -> Path | None:
     """The run that the first process makes, which all others wait for; None in the first process.
 
     Args:
         out: where the run is to be.
         seconds: how long to wait: the first process may have to make the phantom and its counterfactuals.
+        overwrite: whether a run that is there is to be replaced.
 
     Raises:
-        ConfigError: when it is not known where, or nothing appears.
+        ConfigError: when it is not known where, or nothing appears; or a run would be replaced by several processes.
     """
     known = os.environ.get(_SHARED_RUN) or out
     started = started_processes()
     if known is None and (process_rank() or (started and started != (1, 1))):
         raise ConfigError("several processes share one run: say with --out where it is")
+    if overwrite and _SHARED_RUN not in os.environ and started and started != (1, 1):
+        raise ConfigError(f"--overwrite: the other processes would take the old run for the new one; remove {out} first")
     if not process_rank() or known is None:
         return None
     path, deadline = Path(known), time.monotonic() + seconds

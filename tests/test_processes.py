@@ -77,6 +77,14 @@ def test_all_processes_are_told_where_the_run_is(told, rank):
         join_run(None)
 
 
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_several_processes_replace_no_run(told, tmp_path, rank):
+    """The others could not tell the old run from the new one."""
+    told(TORCHRUN | {"RANK": rank})
+    with pytest.raises(ConfigError, match="remove .* first"):
+        join_run(tmp_path, overwrite=True)
+
+
 def test_the_first_process_waits_for_nobody(told, tmp_path):
     assert join_run(None) is None
     told(TORCHRUN | {"RANK": "0"})

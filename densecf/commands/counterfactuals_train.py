@@ -34,7 +34,7 @@ def run_train(options: CounterfactualTrainOptions) -> Path | None:
     from densecf.counterfactuals.training import train_counterfactuals
 
     config, progress = options.config, not options.run.quiet
-    joined = runs.join_run(options.run.out)
+    joined = runs.join_run(options.run.out, overwrite=options.run.overwrite)
     if joined is not None and options.run.resume and runs.is_finished(joined):
         return None
     data = open_dataset(config.data, progress=progress)

@@ -23,7 +23,7 @@ def run_pretrain(options: PretrainOptions) -> Path | None:
 
     config, progress = options.config, not options.run.quiet
     refuse_idle_options(config)
-    joined = runs.join_run(options.run.out)  # then the dataset is complete
+    joined = runs.join_run(options.run.out, overwrite=options.run.overwrite)  # then the dataset is complete
     if joined is not None and options.run.resume and runs.is_finished(joined):
         return None
     data = with_counterfactuals(config, open_dataset(config.data, progress=progress), progress=progress)
