@@ -9,7 +9,7 @@ from typing import Any
 from densecf.export.source import Source
 from densecf.files import read_json
 from densecf.runs import METRICS, is_finished, is_run, read_provenance
-from densecf.training.logs import read_metrics
+from densecf.training.logs import measured, read_metrics
 
 _SUMMARY = "summary.json"
 _FOLDS = {
@@ -84,12 +84,14 @@ def _evaluation_of(source: Source) -> Path | None:
 def _of_evaluation(run: Path) -> list[Metric]:
     found = read_json(run / "embeddings.json", "evaluation")
     where = f"densecf evaluate, {found['num_images']} images"
-    return [
-        Metric(_MONITORED["purity"], found["purity"], where),
-        Metric(_MONITORED["purity_floor"], found["purity_floor"], where),
-        Metric(_MONITORED["d_over_std"], found["separation"]["d_over_std"], where),
-        Metric(_MONITORED["probe_dsc"], found["probe"]["dsc"], f"{where}, {found['num_probe_test']} of them tested"),
-    ]
+    figures = {
+        "purity": found["purity"],
+        "purity_floor": found["purity_floor"],
+        "d_over_std": found["separation"]["d_over_std"],
+        "probe_dsc": found["probe"]["dsc"],
+    }
+    places = {"probe_dsc": f"{where}, {found['num_probe_test']} of them tested"}
+    return [Metric(_MONITORED[key], value, places.get(key, where)) for key, value in measured(figures).items()]
 
 
 def _of_monitors(file: Path) -> list[Metric]:
@@ -97,4 +99,5 @@ def _of_monitors(file: Path) -> list[Metric]:
         (row for row in reversed(read_metrics(file)) if any(key in row for key in _MONITORED)), {}
     )
     where = f"during pretraining, step {last.get('step')}"
-    return [Metric(name, last[key], where) for key, name in _MONITORED.items() if last.get(key) is not None]
+    held = measured({key: last.get(key) for key in _MONITORED})
+    return [Metric(_MONITORED[key], value, where) for key, value in held.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,18 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 def forget_after(path: Path, step: int) -> None:
     """Drops what a killed training wrote beyond the step it resumes from, so that nothing stands twice."""
     kept = [row for row in read_metrics(path) if row["step"] < step]
-    write_text_atomic(path, "".join(json.dumps(row) + "\n" for row in kept))
+    write_text_atomic(path, "".join(_line(row) for row in kept))
+
+
+def measured(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Those metrics that are numbers: not None, NaN or infinite, which JSON and TensorBoard have no place for."""
+    return {key: value for key, value in metrics.items() if value is not None and math.isfinite(value)}
+
+
+def _line(row: dict[str, Any]) -> str:
+    step = {"step": row["step"]}
+    facts = {key: value for key, value in row.items() if key != "step"}
+    return json.dumps(step | measured(facts), allow_nan=False) + "\n"
 
 
 class JsonlLogger(Logger):
@@ -64,7 +76,7 @@ class JsonlLogger(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         facts = {key: value for key, value in metrics.items() if key != "epoch"}
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **facts}) + "\n")
+            file.write(_line({"step": step, **facts}))
 
 
 def report(module: LightningModule, step: int, metrics: dict[str, Tensor]) -> None:

@@ -11,6 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import DataError
 from densecf.evaluation.network import evaluate_network
+from densecf.training.logs import measured
 
 MAX_IMAGES = 24
 
@@ -59,4 +60,4 @@ class EmbeddingMonitor(Callback):
             "probe_dsc": found["probe"]["dsc"],
         }
         for logger in trainer.loggers:
-            logger.log_metrics(metrics, batch_idx)
+            logger.log_metrics(measured(metrics), batch_idx)  # no probe image may have shown any foreground

@@ -82,6 +82,16 @@ def test_metrics_are_the_newest_evaluation_or_what_the_monitors_saw(workshop, tm
     assert metrics["linear pixel probe DSC (%)"] == 88.0
 
 
+def test_what_could_not_be_measured_is_left_out(workshop, tmp_path):
+    shutil.copytree(workshop / "runs", tmp_path / "runs")
+    source = open_source(tmp_path / "runs/pretrain/s-mvd-cl", None)
+    run = start(tmp_path, "evaluate", "empty-masks", pretrained=str(source.weights), finished="2026-01-01")
+    found = {"purity": 0.9, "purity_floor": 0.6, "separation": {"d_over_std": float("inf")}, "probe": {"dsc": None}}
+    write_json_atomic(run / "embeddings.json", {**found, "num_images": 70, "num_probe_test": 14})
+    assert [metric.mean for metric in find_metrics(source)] == [0.9, 0.6]
+    assert "k-means purity" in model_card(source, WRITTEN, find_metrics(source), "0" * 64)
+
+
 def test_a_fold_must_be_named_and_be_there(workshop, monkeypatch, tmp_path, capsys):
     run = workshop / "runs/finetune/s-mvd-cl"
     for fold in (None, 0):
