@@ -74,6 +74,8 @@ class Distillation(PretrainingModule):
         self.student = _branch(config, data.size, settings.drop_path, encoder_weights is not None)
         self.teacher = _branch(config, data.size, 0.0, False)
         self.teacher.requires_grad_(False)
+        self.decayed: list[bool] = []
+        """Of the optimizer's groups; kept here, as a checkpoint's groups replace those of the optimizer."""
         if self.student.masked is not None and not settings.ibot:
             self.student.masked.mask_token.requires_grad_(False)  # takes no part, and DDP wants to know
         self._teacher_becomes_student()
@@ -138,13 +140,17 @@ class Distillation(PretrainingModule):
 
     def configure_optimizers(self) -> Any:
         settings, body = self.config.distillation, self.student.encoder.body
-        groups = timm.optim.param_groups_layer_decay(
-            body, weight_decay=self.optim.weight_decay, layer_decay=settings.layer_decay
-        )
-        groups = [{**group, "lr": self.optim.lr * group["lr_scale"]} for group in groups]
+        decay = self.optim.weight_decay
+        # timm gives biases and norms no decay; asked with 1, as the schedule may start at 0.
+        groups = timm.optim.param_groups_layer_decay(body, weight_decay=1.0, layer_decay=settings.layer_decay)
+        self.decayed = [bool(group["weight_decay"]) for group in groups] + [True]
+        groups = [
+            {**group, "lr": self.optim.lr * group["lr_scale"], "weight_decay": decay if decayed else 0.0}
+            for group, decayed in zip(groups, self.decayed, strict=False)
+        ]
         own = {id(parameter) for group in groups for parameter in group["params"]}
         rest = [p for p in self.student.parameters() if p.requires_grad and id(p) not in own]
-        groups.append({"params": rest, "lr": self.optim.lr, "weight_decay": self.optim.weight_decay})
+        groups.append({"params": rest, "lr": self.optim.lr, "weight_decay": decay})
         return self.with_schedule(groups)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
@@ -153,8 +159,8 @@ class Distillation(PretrainingModule):
             for parameter in self.student.get_submodule("head.last_layer").parameters():
                 parameter.grad = None
         decay = cosine_schedule(step, self.updates, self.optim.weight_decay, settings.weight_decay_end)
-        for group in optimizer.param_groups:
-            if group["weight_decay"]:
+        for group, decayed in zip(optimizer.param_groups, self.decayed, strict=True):
+            if decayed:
                 group["weight_decay"] = decay
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

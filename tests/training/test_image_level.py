@@ -1,5 +1,6 @@
 """Image-level contrast: the one loss is SimCLR's, alone and over two processes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,10 +77,28 @@ def test_every_trained_weight_gets_a_gradient(data, method):
         assert not any(p.requires_grad for p in module.teacher.parameters())
 
 
+@pytest.mark.parametrize(("start", "end"), [(0.0, 0.4), (0.4, 0.0), (0.04, 0.4)])
+def test_weight_decay_follows_its_schedule_from_and_to_zero(data, start, end):
+    options = {"optim": OptimConfig(weight_decay=start)}
+    config = replace(config_for("dino", **options), distillation=replace(DINO, weight_decay_end=end))
+    module = make_module(config, data, 11, None)
+    module.trainer = _Clock()  # type: ignore[assignment]
+    optimizer = module.configure_optimizers()["optimizer"]
+    seen = {}
+    for step in (0, 5, 10, 5):
+        module.trainer.global_step = step  # type: ignore[misc]
+        module.on_before_optimizer_step(optimizer)
+        seen[step] = [group["weight_decay"] for group in optimizer.param_groups]
+    spared = [all(p.ndim < 2 for p in group["params"]) for group in optimizer.param_groups]
+    assert any(spared)
+    for step, expected in ((0, start), (5, (start + end) / 2), (10, end)):
+        assert seen[step] == pytest.approx([0 if no_decay else expected for no_decay in spared])
+
+
 class _Clock:
     """What a module asks of its trainer outside a training."""
 
-    global_step, global_rank, world_size = 0, 0, 1
+    global_step, global_rank, world_size, precision = 0, 0, 1, "32-true"
 
 
 def gradients(module, batch) -> list[torch.Tensor]:
