@@ -1,7 +1,6 @@
 """How Sphinx makes the site: ``make docs``. The Markdown serves as it is, on a code host too."""
 
 import re
-from pathlib import Path
 
 import densecf
 
@@ -37,11 +36,6 @@ LINKS = {
 def _adapt(app, docname, source):
     for link, page in LINKS.items():
         source[0] = re.sub(rf"\]\({link}\)", f"]({page})", source[0])
-    if docname == "index":  # parts of the map that have no page yet
-        patterns = re.findall(r"^[\w/]+\*$", source[0], re.M)
-        for pattern in patterns:
-            if not list(Path(app.srcdir).glob(f"{pattern}.md")):
-                source[0] = source[0].replace(f"{pattern}\n", "")
 
 
 def setup(app):

@@ -192,7 +192,7 @@ COMMANDS: dict[str, Command] = {
         "ExploreOptions",
         "explore",
         "run_explore",
-        "a page to point at pixels: how similar is every other one?",
+        "a page to point at pixels and see how similar all others are",
         (
             "densecf explore image.png",
             "densecf explore a.png b.dcm --run vader dvd-cl s-mvd-cl # the page switches between the runs",

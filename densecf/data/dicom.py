@@ -33,7 +33,7 @@ def read_dicom(path: Path, source: Path | io.BytesIO) -> RawImage:
     except (RuntimeError, NotImplementedError) as error:
         raise DataError(
             f"{path}: the pixels of this DICOM file ({dataset.file_meta.TransferSyntaxUID.name}) cannot be decoded: "
-            f"{error} Compressed files need a decoder: pip install pylibjpeg[all]."
+            f"{error} Compressed files need a decoder: pip install 'densecf[dicom]'."
         ) from error
     inverted, spacing = photometric == "MONOCHROME1", _spacing(dataset)
     levels = _levels(stored)
