@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import resource
 import signal
 import tempfile
 import time
@@ -25,8 +24,6 @@ from densecf.errors import DensecfError
 
 SLOW = 10
 """Seconds of processor time that no small file may take: a busy machine is not the parser's fault."""
-MEMORY = 2 << 30
-"""Bytes that reading a small file may take beyond what the process has."""
 _NUMBERS = [
     "-1",
     "0",
@@ -56,7 +53,6 @@ class Parser:
         read: path -> what is in it.
         check: (path, what was read) -> "" when a slow and independent look agrees, else what is wrong.
         words: pieces that contents are composed of; none for files of bytes.
-        setting: makes what must stand beside the file.
     """
 
     name: str
@@ -155,12 +151,6 @@ def try_one(parser: Parser, path: Path, content: bytes) -> tuple[str, str]:
 
 def _ring(*_: object) -> None:
     raise _Slow
-
-
-def limit_memory(extra: int = MEMORY) -> None:
-    """This process may take so much memory more, from now on; beyond it there is a MemoryError."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + extra,) * 2)
 
 
 def spoilt(draw: random.Random, seeds: Sequence[bytes]) -> bytes:

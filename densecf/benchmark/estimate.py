@@ -56,7 +56,7 @@ def views_of(config: PretrainConfig) -> int:
         return 2 + config.distillation.local_crops
     if method.image_level or config.counterfactuals == "none":
         return 1 if method.objective == "segment" else 2
-    return 1 + 2 ** len(config.intervene) - 1  # each parent alone, and together
+    return 2 ** len(config.intervene)  # the real image; each parent alone, and together
 
 
 def time_training(model: ModelConfig, image_level: bool, size: int, threads: int) -> float:
