@@ -33,17 +33,6 @@ def dependence(latents: Sequence[Tensor], parents: Tensor) -> Tensor:
     return total
 
 
-def noise_floor(count: int, batch: int, parents: int) -> float:
-    """What `dependence` is on average when the latents know nothing: batches are small.
-
-    Args:
-        count: latents of an image.
-        batch: B.
-        parents: P.
-    """
-    return count * parents / (batch - 1)
-
-
 def _standardised(values: Tensor) -> Tensor:
     """Columns of mean 0 and standard deviation 1 over the batch; the deviation is taken as given, so that a penalty
     moves the means and does not blow up the rest."""

@@ -8,7 +8,7 @@ from sklearn.model_selection import GroupShuffleSplit
 
 from densecf.errors import DataError
 from densecf.evaluation.clusters import cluster_purity, kmeans_purity, separation
-from densecf.evaluation.pixel_probe import PixelProbe, class_dsc, linear_pixel_probe, probe_summary
+from densecf.evaluation.pixel_probe import PixelProbe, class_dsc, probe_summary
 from densecf.evaluation.pixels import as_numpy, checked_pixels
 from densecf.views.geometry import IGNORE
 
@@ -17,7 +17,6 @@ __all__ = [
     "embeddings_table",
     "evaluate_embeddings",
     "kmeans_purity",
-    "linear_pixel_probe",
     "separation",
 ]
 

@@ -59,15 +59,6 @@ def best_epoch_summary(curves: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return summary | {metric: found[ALL][metric] for metric in ("hd95", "asd")}
 
 
-def last_epoch_summary(curves: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """The same at the last epoch of each fold, which no test case chose; the difference to the best is the optimism.
-
-    Args and errors as `best_epoch_summary`.
-    """
-    _check(curves)
-    return best_epoch_summary(curves[curves["epoch"] == curves.groupby("fold")["epoch"].transform("max")])
-
-
 def _over_folds(values: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """The summary of one value a fold: that of one case a fold."""
     return summarise(values.reset_index().assign(pleural_effusion=np.nan, n_missed=0))

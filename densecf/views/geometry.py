@@ -63,14 +63,6 @@ def compose(*affines: ArrayLike) -> Affine:
     return product
 
 
-def invert(affine: ArrayLike) -> Affine:
-    """Input pixel to output pixel. Works on stacks (..., 3, 3). Raises DataError when there is no inverse."""
-    try:
-        return np.linalg.inv(np.asarray(affine, dtype=np.float64))
-    except np.linalg.LinAlgError:
-        raise DataError(f"affine has no inverse, so it is no view of an image: {np.asarray(affine).tolist()}") from None
-
-
 def apply(affine: ArrayLike, points: ArrayLike) -> NDArray[np.float64]:
     """Maps points (..., 2), (row, column) in output pixels, to input pixels."""
     affine = np.asarray(affine, dtype=np.float64)

@@ -34,15 +34,6 @@ class Ellipse:
         values, vectors = np.linalg.eigh(self.shape)
         return (np.asarray(points, np.float64) - self.centre) @ (vectors * np.sqrt(values)) @ vectors.T
 
-    def radii(self, points: np.ndarray) -> np.ndarray:
-        """Radius (N,) of each point (N, 2) in the disc: at most 1 inside the ellipse."""
-        return np.linalg.norm(self.to_disc(points), axis=1)
-
-    @property
-    def semi_axes(self) -> np.ndarray:
-        """Lengths (2,) of the semi-axes, the longer first, in the unit of the points."""
-        return 1.0 / np.sqrt(np.linalg.eigvalsh(self.shape))
-
 
 def enclosing_ellipse(points: np.ndarray, *, tolerance: float = 1e-7, max_iterations: int = 10_000) -> Ellipse:
     """The smallest ellipse that contains every point.

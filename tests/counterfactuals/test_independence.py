@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from densecf.counterfactuals.independence import dependence, noise_floor
+from densecf.counterfactuals.independence import dependence
 
 
 def oracle(latents, parents):
@@ -14,6 +14,11 @@ def oracle(latents, parents):
                 for parent in parents.numpy().astype(float).T:
                     total += 0.5 * np.corrcoef(column, parent)[0, 1] ** 2
     return total
+
+
+def noise_floor(count, batch, parents):
+    """What `dependence` is on average when so many latents know nothing: batches are small."""
+    return count * parents / (batch - 1)
 
 
 def test_is_half_the_squared_correlation_summed():

@@ -1,4 +1,4 @@
-"""The best epoch on the test fold, against the last one."""
+"""The best epoch on the test fold."""
 
 import json
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from densecf.errors import DataError
 from densecf.evaluation.segmentation import summarise
-from densecf.evaluation.selection import CURVE_COLUMNS, best_epoch_summary, curve_rows, last_epoch_summary
+from densecf.evaluation.selection import CURVE_COLUMNS, best_epoch_summary, curve_rows
 from densecf.evaluation.tables import summaries_markdown
 
 # Two folds, three looks: DSC is best in the middle, the distances elsewhere; fold 1 has no case without finding.
@@ -46,38 +46,26 @@ def test_best_epochs_by_hand():
     }
 
 
-def test_last_epochs_by_hand():
-    assert last_epoch_summary(CURVES) == {
-        "dsc": {"mean": 79, "std": 9},
-        "dsc_nf": {"mean": 91, "std": 0},
-        "dsc_pe": {"mean": 54, "std": 34},
-        "hd95": {"mean": 4, "std": 2},
-        "asd": {"mean": 3.25, "std": 0.75},
-    }
-
-
 def test_a_subset_without_cases_is_null_and_all_is_json():
-    for summary in (best_epoch_summary, last_epoch_summary):
-        found = summary(CURVES[CURVES["subset"] == "all"])
-        assert found["dsc_nf"] == found["dsc_pe"] == {"mean": None, "std": None}
-        assert json.loads(json.dumps(found, allow_nan=False)) == found
+    found = best_epoch_summary(CURVES[CURVES["subset"] == "all"])
+    assert found["dsc_nf"] == found["dsc_pe"] == {"mean": None, "std": None}
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
-def test_undefined_looks_are_passed_over_by_the_best_and_left_out_by_the_last():
+def test_undefined_looks_are_passed_over():
     curves = CURVES.copy()
     curves.loc[(curves["fold"] == 0) & (curves["epoch"] == 3), "dsc"] = np.nan
     assert best_epoch_summary(curves)["dsc"] == {"mean": 85, "std": 5}
-    assert last_epoch_summary(curves)["dsc"] == {"mean": 88, "std": 0}
 
 
 @settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 6))
-def test_best_is_never_worse_than_last_and_equals_a_loop(seed, folds, epochs):
+def test_best_equals_a_loop(seed, folds, epochs):
     rng = np.random.default_rng(seed)
     rows = [(f, e, s, *rng.uniform(0, 100, 3)) for f in range(folds) for e in range(1, epochs + 1)
             for s in ("all", "nf", "pe")]  # fmt: skip
     curves = pd.DataFrame(rows, columns=list(CURVE_COLUMNS)).sample(frac=1, random_state=seed)
-    best, last = best_epoch_summary(curves), last_epoch_summary(curves)
+    best = best_epoch_summary(curves)
     for key, column, subset, better in (
         ("dsc", 3, "all", max), ("dsc_nf", 3, "nf", max), ("dsc_pe", 3, "pe", max), ("hd95", 4, "all", min),
         ("asd", 5, "all", min),
@@ -85,8 +73,6 @@ def test_best_is_never_worse_than_last_and_equals_a_loop(seed, folds, epochs):
         each = [[row[column] for row in rows if row[0] == f and row[2] == subset] for f in range(folds)]
         assert best[key]["mean"] == pytest.approx(np.mean([better(fold) for fold in each]))
         assert best[key]["std"] == pytest.approx(np.std([better(fold) for fold in each]), abs=1e-9)
-        assert last[key]["mean"] == pytest.approx(np.mean([fold[-1] for fold in each]))
-        assert better(best[key]["mean"], last[key]["mean"]) == best[key]["mean"]
 
 
 def test_rows_of_a_look_are_the_means_that_the_summary_takes():
@@ -107,7 +93,7 @@ def test_rows_of_a_look_are_the_means_that_the_summary_takes():
         for subset, dsc, hd95, asd in means
     ]
     summary = summarise(cases)
-    assert last_epoch_summary(pd.DataFrame(rows)) == {key: summary[key] for key in summary if key != "n_missed"}
+    assert best_epoch_summary(pd.DataFrame(rows)) == {key: summary[key] for key in summary if key != "n_missed"}
     assert [row["subset"] for row in curve_rows(cases[1:3], 1)] == ["all", "pe"]
 
 
@@ -121,6 +107,6 @@ def test_tables_that_are_no_curves_are_refused():
     with pytest.raises(DataError, match="'epoch'"):
         best_epoch_summary(CURVES.drop(columns="epoch"))
     with pytest.raises(DataError, match="'all'"):
-        last_epoch_summary(CURVES[CURVES["subset"] == "pe"])
+        best_epoch_summary(CURVES[CURVES["subset"] == "pe"])
     with pytest.raises(DataError, match="'all'"):
         best_epoch_summary(CURVES.iloc[:0])

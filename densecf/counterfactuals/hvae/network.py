@@ -74,10 +74,6 @@ class HVAE(nn.Module):
         """What latents give under some parents."""
         return self.decoder(self.embed(parents), latents=latents)
 
-    def draw(self, parents: Tensor, temperature: float = 1.0) -> Tensor:
-        """New images from the prior, (B, 1, S, S) locations."""
-        return self.decoder(self.embed(parents), temperature=temperature).mean
-
 
 class Encoder(nn.Module):
     """Image -> one activation for each resolution."""
@@ -137,19 +133,17 @@ class Decoder(nn.Module):
         self,
         context: Tensor,
         encoded: dict[int, Tensor] | None = None,
-        latents: Sequence[Tensor] | None = None,
+        latents: Sequence[Tensor] = (),
         *,
         sample: bool = True,
-        temperature: float = 1.0,
     ) -> Decoded:
         """One pass, coarse to fine.
 
         Args:
             context: (B, context_width), the embedded parents.
             encoded: infer the latents from these activations ...
-            latents: ... or use these ...
-            sample, temperature: ... or, with neither, draw them from the prior at a temperature. With ``encoded``,
-                ``sample`` chooses between a draw from the posterior and its mean.
+            latents: ... or use these, one tensor a stochastic block.
+            sample: with ``encoded``, a draw from the posterior and not its mean.
         """
         h = state = context.new_zeros(len(context), self.first_width, 1, 1)
         with_state = any(block.learned_prior for block in cast(list[DecoderBlock], self.blocks))
@@ -168,10 +162,8 @@ class Decoder(nn.Module):
                     mean, scale = block.posterior_of(h, encoded[size], context)
                     z = mean + scale * torch.randn_like(mean) if sample else mean
                     kls.append(gaussian_kl(mean, scale, prior.mean, prior.scale).sum(dim=(1, 2, 3)))
-                elif latents is not None:
-                    z = latents[len(used)]
                 else:
-                    z = prior.mean + temperature * prior.scale * torch.randn(prior.mean.shape, device=h.device)
+                    z = latents[len(used)]
                 used.append(z)
             h, state = block(h, z, prior.features, context)
         kl = torch.stack(kls, dim=1) if kls else h.new_zeros(len(h), 0)
