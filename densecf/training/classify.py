@@ -177,13 +177,13 @@ class BestOnVal(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
         if batch_idx and batch_idx % self.every == 0:
-            self.look(trainer, module, batch_idx)
+            self.look(module, batch_idx)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
         if not trainer.interrupted:
-            self.look(trainer, module, trainer.global_step)
+            self.look(module, trainer.global_step)
 
-    def look(self, trainer: Trainer, module: LightningModule, step: int) -> None:
+    def look(self, module: LightningModule, step: int) -> None:
         module.eval()
         auc = roc_auc(class_scores(module, self.data, self.rows), self.codes)
         module.train()

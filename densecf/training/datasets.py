@@ -42,7 +42,7 @@ def choose_counterfactuals(
     """
     if wanted == "none" or not method.counterfactuals:
         return "", ()
-    source = _choose_source(data, wanted, method)
+    source = _choose_source(data, wanted)
     names = data.counterfactuals[source]
     parents = frozenset(intervene or (("scanner",) if method.image_level else ()))
     chosen = tuple(name for name in names if not parents or intervened_parents(name) <= parents)
@@ -56,7 +56,7 @@ def choose_counterfactuals(
     return source, chosen
 
 
-def _choose_source(data: PreparedDataset, wanted: str, method: Method) -> str:
+def _choose_source(data: PreparedDataset, wanted: str) -> str:
     held = data.counterfactuals
     made = [source for source in held if source != TRUTH] or list(held)
     if wanted == "auto" and len(made) == 1:

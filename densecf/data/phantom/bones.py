@@ -80,7 +80,7 @@ def bone_strength(parents: Parents, noise: Noise) -> float:
     return (1.0 + 0.10 * noise["bone_density"]) * (1.0 - loss)
 
 
-def spine(a: Anatomy, parents: Parents, noise: Noise, f: Frame) -> np.ndarray:
+def spine(parents: Parents, noise: Noise, f: Frame) -> np.ndarray:
     """Vertebral column: bodies, end plates, pedicles and spinous processes; period grows from 14 to 21 mm."""
     rows, cols = window(noise, len(f.x), (-0.08, -0.1), (0.08, 1.1))
     x, y = f.x[rows, cols], f.y[rows, cols]

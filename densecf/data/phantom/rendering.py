@@ -24,7 +24,10 @@ class Record:
 
 
 def line_integrals(parents: Parents, noise: Noise, size: int) -> np.ndarray:
-    """Attenuation along each ray, (size, size) float32: water-equivalent depth, less air, plus bone."""
+    """Attenuation along each ray, (size, size) float32, -ln of the part that comes through (no unit).
+
+    Water-equivalent depth in cm, less air, times `tissue.MU`, plus bone.
+    """
     a, f = anatomy(parents, noise), frame(noise, size)
     fields = lungs(a, f)
     air_right, air_left = tissue.lung_air(a, fields, f)
@@ -40,10 +43,10 @@ def line_integrals(parents: Parents, noise: Noise, size: int) -> np.ndarray:
     if parents.opacity:
         gas = gas - consolidation(a, noise, fields, f, gas)
     water = soft_parts - tissue.AIR_IN_LUNG * gas
-    water = water - tissue.airways(a, noise, f) - tissue.abdominal_gas(a, noise, f)
+    water = water - tissue.airways(a, f) - tissue.abdominal_gas(a, noise, f)
     bone = (
         bones.ribs(a, parents, noise, f)
-        + bones.spine(a, parents, noise, f)
+        + bones.spine(parents, noise, f)
         + bones.clavicles(a, parents, noise, f)
         + bones.shoulders(a, parents, noise, f)
     )

@@ -80,7 +80,7 @@ def lung_air(a: Anatomy, lungs: Lungs, f: Frame) -> tuple[np.ndarray, np.ndarray
     return out[0], out[1]
 
 
-def airways(a: Anatomy, noise: Noise, f: Frame) -> np.ndarray:
+def airways(a: Anatomy, f: Frame) -> np.ndarray:
     """Air depth in cm of trachea and main bronchi."""
     carina = a.knob[1] + 0.075
     x, y = f.x - np.float32(0.7 * a.shift - 0.004), f.y
