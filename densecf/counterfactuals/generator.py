@@ -16,10 +16,11 @@ from torch import Tensor
 from densecf.config import HVAEConfig
 from densecf.config_values import from_dict
 from densecf.counterfactuals.hvae.network import HVAE
+from densecf.counterfactuals.hvae.stages import parse_stages
 from densecf.counterfactuals.scm import StructuralCausalModel
 from densecf.errors import CheckpointError
 from densecf.files import sha256_of_file
-from densecf.models.weights import describe_mismatch, read_weights, weights_file
+from densecf.models.weights import as_described, build_described, load_exactly, read_weights, weights_file
 
 KIND = "hvae"
 
@@ -42,7 +43,7 @@ class Generator(Protocol):
 
         Args:
             images: (B, 1, S, S) in [0, 1].
-            parents: (B, P), as ``scm.encode`` gives them.
+            parents: (B, P) float32, as ``scm.encode`` gives them.
         """
         ...
 
@@ -108,7 +109,7 @@ class HVAEGenerator:
 
     @torch.no_grad()
     def abduct(self, images: Tensor, parents: Tensor) -> Abducted:
-        """Latents and pixel noise of (B, 1, S, S) images in [0, 1], see `Generator.abduct`."""
+        """Latents and pixel noise of images (B, 1, S, S) in [0, 1] with parents (B, P), see `Generator.abduct`."""
         images = images.to(self.device) * 2 - 1
         parents = parents.to(self.device)
         if self.sample:
@@ -124,7 +125,7 @@ class HVAEGenerator:
 
     @torch.no_grad()
     def predict(self, abducted: Abducted, parents: Tensor) -> Tensor:
-        """(K, B, 1, S, S) in [0, 1] on the CPU, see `Generator.predict`."""
+        """Parents (K, B, P) -> images (K, B, 1, S, S) in [0, 1] on the CPU, see `Generator.predict`."""
         sets, batch = parents.shape[:2]
         latents = [z.repeat(sets, 1, 1, 1) for z in abducted.latents]
         found = self.network.decode(latents, parents.flatten(0, 1).to(self.device))
@@ -160,14 +161,16 @@ def load_generator(
     tensors, facts = read_weights(file)
     if facts.get("kind") != KIND:
         raise CheckpointError(f"{file}: not a counterfactual model; make one with 'densecf counterfactuals train'")
-    try:
-        scm = StructuralCausalModel.from_dict(facts["scm"])
-        network = HVAE(from_dict(HVAEConfig, facts["network"], str(file)), scm.parents.width)
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{file}: damaged description (lacks or spoils {error})") from None
-    lines = describe_mismatch(network, tensors)
-    if lines:
-        raise CheckpointError(f"{file}: does not fit the network it names:\n  " + "\n  ".join(lines[:20]))
-    network.load_state_dict(tensors)
+    scm = as_described(lambda: StructuralCausalModel.from_dict(facts["scm"]), file)
+
+    def build() -> HVAE:
+        config = from_dict(HVAEConfig, facts["network"], "network")
+        blocks = sum(stage.blocks for text in (config.encoder, config.decoder) for stage in parse_stages(text))
+        if blocks > len(tensors):  # a handful of letters can ask for millions
+            raise ValueError(f"{blocks} blocks, and the file holds {len(tensors)} tensors")
+        return HVAE(config, scm.parents.width)
+
+    network = build_described(build, file, tensors)
+    load_exactly(network, tensors, file)
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     return HVAEGenerator(network, scm, facts, sha256_of_file(file), sample=sample, seed=seed, device=chosen)

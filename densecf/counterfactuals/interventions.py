@@ -3,6 +3,8 @@
 ``other`` means each other value in turn. Of two values there is one other, and the intervention keeps that name; of K
 values it stands for the K - 1 interventions ``other.1`` to ``other.K-1``, where ``other.k`` is the value k places
 further round the list of values. So every record has every one of them, and none is the record's own value.
+
+A ``+`` joins interventions that happen at once where another ``parent=`` follows, and is part of a value elsewhere.
 """
 
 import itertools
@@ -50,6 +52,13 @@ class Intervention:
 
 def parse_interventions(texts: Sequence[str], parents: Parents) -> tuple[Intervention, ...]:
     """Read interventions, each other value in turn; combinations become every combination.
+
+    Args:
+        texts: in the grammar above, such as "scanner=other" and "sex=F+age=70".
+        parents: which there are, with their values.
+
+    Returns:
+        In the order of the texts, without repetitions; names and values are written as `parents` write them.
 
     Raises:
         ConfigError: an unknown parent or value, "other" of a continuous parent, a parent twice in one intervention,

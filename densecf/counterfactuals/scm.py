@@ -74,7 +74,7 @@ class StructuralCausalModel:
         return changed
 
     def encode(self, records: pd.DataFrame) -> np.ndarray:
-        """(n, width) float32, see `Parents.encode`."""
+        """The parents of n records as numbers, (n, P) float32; see `Parents.encode`."""
         return self.parents.encode(records)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Networks and their weights: U-Net, backbones, heads; written, described, loaded again."""

@@ -1,0 +1,1 @@
+"""From prepared datasets to weights: samples, modules, the loop, and what watches it."""
