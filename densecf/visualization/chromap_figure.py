@@ -11,6 +11,7 @@ from densecf.files import atomic_path
 from densecf.visualization.chromap import ChroMaps
 from densecf.visualization.colour_space import disc_colours
 from densecf.visualization.ink import INK, SOFT
+from densecf.visualization.words import shortened
 
 PANEL = 3.2  # inches, height of an image that is not much wider than high
 DOTS_PER_INCH = 150
@@ -62,7 +63,7 @@ def chromap_figure(maps: ChroMaps, *, heading: str = "") -> Figure:
         row, column = divmod(number, columns)
         left, upper = 0.12 + column * (pair + 0.3), top + row * (panel + title)
         label = axes(left, upper, pair, title)
-        label.text(0, 0.38, _shortened(name, int(pair / 0.085)), fontsize=10, color=INK, va="center")
+        label.text(0, 0.38, shortened(name, int(pair / 0.085)), fontsize=10, color=INK, va="center")
         for picture, offset in ((image, 0.0), (overlay, panel * aspect + gap)):
             shown = axes(left + offset, upper + title, panel * aspect, panel)
             shown.imshow(at_most(picture, int(2 * panel * DOTS_PER_INCH)), interpolation="lanczos")
@@ -95,7 +96,3 @@ def at_most(picture: np.ndarray, side: int) -> np.ndarray:
         return picture
     shape = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
     return np.asarray(Image.fromarray(picture).resize(shape, Image.Resampling.BOX))
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: max(1, length // 2 - 1)] + "…" + text[-(length // 2) :]

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from densecf.files import atomic_path
 from densecf.visualization.ink import INK, SOFT
+from densecf.visualization.words import shortened
 
 COLOURS = ("#19d3ff", "#ffb000", "#ff2d95", "#7ee081", "#b794f6", "#ffffff")  # told apart on grey
 ALARM = "#b3261e"
@@ -71,7 +72,7 @@ def contact_sheet(groups: Sequence[Group], load: Loader, class_names: Sequence[s
     def text(left: float, down: float, words: str, **style) -> None:
         figure.text(left / width, 1 - down / height, words, va="top", parse_math=False, **style)
 
-    text(_MARGIN, 0.18, _shortened(heading, int(width / 0.1)), fontsize=13, weight="bold", color=INK)
+    text(_MARGIN, 0.18, shortened(heading, int(width / 0.1)), fontsize=13, weight="bold", color=INK)
     if len(class_names) > 1:
         handles = [
             Line2D([], [], color=_colour(i), linewidth=2.5, label=name) for i, name in enumerate(class_names[1:])
@@ -99,7 +100,7 @@ def contact_sheet(groups: Sequence[Group], load: Loader, class_names: Sequence[s
             for place, line in enumerate(tile.caption):
                 below = upper + TILE + 0.04 + place * LINE
                 colour = (ALARM if group.alarm else INK) if place == 0 else SOFT
-                text(left, below, _shortened(line, int(TILE / _CHARACTER)), fontsize=7.5, color=colour)
+                text(left, below, shortened(line, int(TILE / _CHARACTER)), fontsize=7.5, color=colour)
         top += _group_height(group)
     return figure
 
@@ -126,7 +127,3 @@ def _draw(axes: Axes, image: np.ndarray, mask: np.ndarray | None) -> None:
         inside = np.pad(mask == index, 1).astype(float)
         axes.contour(columns, rows, inside, levels=[0.5], colors=[_colour(int(index) - 1)], linewidths=1.1)
     axes.set(xlim=(-0.5, mask.shape[1] - 0.5), ylim=(mask.shape[0] - 0.5, -0.5))
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: max(1, length // 2 - 1)] + "…" + text[-(length // 2) :]

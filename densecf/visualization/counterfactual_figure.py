@@ -11,6 +11,7 @@ from matplotlib.image import AxesImage
 
 from densecf.files import atomic_path
 from densecf.visualization.ink import INK, SOFT
+from densecf.visualization.words import shortened
 
 PANEL, GAP, LEFT = 2.3, 0.07, 0.42  # inches
 DOTS_PER_INCH = 140
@@ -70,12 +71,12 @@ def counterfactual_figure(image: np.ndarray, cases: list[Case], *, heading: str 
 
     def title(column: int, first: str, second: str) -> None:
         across = (LEFT + column * (PANEL + GAP)) / width
-        second = _shortened(second, int(PANEL / 0.068))
+        second = shortened(second, int(PANEL / 0.068))
         for text, below, colour, size in ((first, 0.25, INK, 9.5), (second, 0.08, SOFT, 8.5)):
             figure.text(across, 1 - (top - below) / height, text, fontsize=size, color=colour, parse_math=False)
 
     if heading:
-        text = _shortened(heading, int((width - LEFT) / 0.105))
+        text = shortened(heading, int((width - LEFT) / 0.105))
         figure.text(LEFT / width, 1 - 0.3 / height, text, fontsize=12, weight="bold", color=INK, parse_math=False)
     for row, label in enumerate(("counterfactual", "difference", "truth")[:rows]):
         middle = top + row * (PANEL + GAP) + PANEL / 2
@@ -121,8 +122,4 @@ def _wrapped(title: str, inches: float) -> str:
     """A combination of interventions takes a line for each part where one line is too short."""
     length = int(inches / 0.077)
     parts = [title] if len(title) <= length else title.replace("+", "+\n").split("\n")
-    return "\n".join(_shortened(part, length) for part in parts)
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: max(1, length // 2 - 1)] + "…" + text[-(length // 2) :]
+    return "\n".join(shortened(part, length) for part in parts)

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from densecf.files import atomic_path
-from densecf.visualization.label_efficiency_figure import COLOURS, DOTS_PER_INCH, INK, SOFT
+from densecf.visualization.ink import INK, SOFT
+from densecf.visualization.label_efficiency_figure import COLOURS, DOTS_PER_INCH
 
 PANEL, ACROSS = 3.2, 4  # inches a side; panels side by side
 

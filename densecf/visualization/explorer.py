@@ -20,6 +20,7 @@ from PIL import Image
 from densecf.errors import DataError
 from densecf.files import write_text_atomic
 from densecf.visualization.quantise import PAIRS, Quantised
+from densecf.visualization.templates import page_templates
 
 TEMPLATE, SCRIPT = "explorer.html.j2", "explorer.js"
 LIMIT = 10_000_000
@@ -109,17 +110,8 @@ def explorer_page(title: str, views: Sequence[View], methods: Sequence[Method], 
 
 
 def _render(title: str, views: Sequence[View], methods: Sequence[Method], stride: int) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = page_templates(folder)
     script = (folder / SCRIPT).read_text(encoding="utf-8")
     return environment.get_template(TEMPLATE).render(
         title=_printable(title),

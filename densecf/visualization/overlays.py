@@ -16,6 +16,7 @@ from densecf.errors import DataError
 from densecf.files import atomic_path
 from densecf.views.geometry import IGNORE
 from densecf.visualization.panel_grid import panel_grid
+from densecf.visualization.words import shortened
 
 TRUTH, PREDICTION, DISAGREEMENT = "#19d3ff", "#ffb000", "#ff2d95"  # told apart with any colour vision, and on grey
 
@@ -138,7 +139,7 @@ def _outline(axis: Axes, mask: np.ndarray, color: str, **style) -> None:
 def _title(place: str, row: pd.Series) -> str:
     missed = int(row.get("n_missed", 0))
     return (
-        f"{place}: {_shorten(str(row['case']))}\n"
+        f"{place}: {shortened(str(row['case']), 36)}\n"
         f"fold {row['fold']}{finding(row)}\n"
         f"DSC {row['dsc']:.1f} % · HD95 {row['hd95']:.1f} px" + (f" · {missed} missed" if missed else "")
     )
@@ -148,7 +149,3 @@ def finding(row: pd.Series) -> str:
     """What follows a case's name: " · no finding", " · effusion", or nothing where it is not known."""
     flag = row.get("pleural_effusion")
     return " · no finding" if flag == 0 else " · effusion" if flag == 1 else ""
-
-
-def _shorten(name: str, most: int = 36) -> str:
-    return name if len(name) <= most else name[: most // 2 - 1] + "…" + name[-(most // 2) :]

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from densecf.visualization.ink import INK, SOFT
+from densecf.visualization.words import shortened
 
 LEFT, TITLE, GAP, BETWEEN = 0.5, 0.26, 0.05, 0.22  # inches
 
@@ -94,7 +95,3 @@ def wrapped(count: int, lead: int, across: int) -> list[list[int]]:
     return [
         [*range(min(lead, count)), *rest[start : start + size]] for start in range(0, max(len(rest), 1), max(size, 1))
     ]
-
-
-def shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: max(1, length // 2 - 1)] + "…" + text[-(length // 2) :]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from densecf.files import write_text_atomic
+from densecf.visualization.templates import page_templates
 
 TEMPLATE = "report.html.j2"
 
@@ -103,16 +104,7 @@ def write_page(
 
 def page(*, title: str, about: str, facts: Mapping[str, str], sections: Sequence[Section]) -> str:
     """The page as text; arguments as in `write_page`."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = page_templates(Path(__file__).parent)
     environment.filters |= {"paragraphs": _paragraphs, "image_url": _image_url, "csv_url": _csv_url}
     anchors = _anchors([section.heading for section in sections])
     return environment.get_template(TEMPLATE).render(
