@@ -14,7 +14,7 @@ from torch import nn
 from densecf.counterfactuals.short_training import ShortTraining
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import CheckpointError
-from densecf.models.weights import read_weights, save_tensors
+from densecf.models.weights import build_described, load_exactly, read_weights, save_tensors
 
 
 def save_judge(network: nn.Module, path: str | Path, kind: str, meta: dict[str, Any]) -> None:
@@ -30,14 +30,12 @@ def load_judge(
     Raises:
         CheckpointError: the file is missing, damaged, or of another kind.
     """
-    tensors, meta = read_weights(path)
+    file = Path(path)
+    tensors, meta = read_weights(file)
     if meta.get("kind") != kind:
-        raise CheckpointError(f"{path}: not what {kind} names; it says {meta!r}")
-    try:
-        network = build(meta)
-        network.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: its tensors do not fit what it says it is ({error})") from None
+        raise CheckpointError(f"{file}: not what {kind} names; it says {meta!r}")
+    network = build_described(lambda: build(meta), file, tensors)
+    load_exactly(network, tensors, file)
     return network.eval().requires_grad_(False), meta
 
 

@@ -95,7 +95,7 @@ def load_image_encoder(path: str | Path) -> tuple[ImageEncoder, dict[str, Any]]:
     def build() -> ImageEncoder:
         return build_image_encoder(meta["encoder"], int(meta["size"]), patch_size=int(meta["patch_size"]))
 
-    encoder = build_described(build, file)
+    encoder = build_described(build, file, tensors, part=lambda encoder: encoder.body)
     load_exactly(encoder.body, tensors, file)
     return encoder.eval(), meta
 

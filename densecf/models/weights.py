@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from densecf.errors import CheckpointError, ConfigError
 from densecf.files import parse_json, write_bytes_atomic
 from densecf.models.heads import projection_head
 from densecf.models.unet import MEAN, STD, build_unet
+from densecf.views.geometry import IGNORE
 
 WEIGHTS = "weights.safetensors"
 HEAD = "head.safetensors"
@@ -28,6 +30,7 @@ BACKBONE = "backbone"
 """The ``kind`` of a weights file that holds an image-level backbone, under timm's names, and no U-Net."""
 _FORMAT = "densecf-1"
 Network = TypeVar("Network", bound=nn.Module)
+Built = TypeVar("Built")
 
 
 @dataclass(frozen=True)
@@ -131,16 +134,20 @@ def load_run(path: str | Path) -> Run:
     tensors, meta = read_weights(file)
     if meta.get("kind") == BACKBONE:
         raise CheckpointError(f"{file}: an image-level run ({meta.get('method')}), and pixels need a pixel-level one")
-    model = _rebuild(meta, file, tensors)
+
+    def build_model() -> smp.Unet:
+        return build_unet(meta["encoder"], meta["decoder_channels"], classes=int(meta["classes"]))
+
+    model = build_described(build_model, file, tensors)
     load_exactly(model, tensors, file)
     head_file, head = file.with_name(HEAD), None
     if head_file.is_file():
         head_tensors, head_meta = read_weights(head_file)
 
-        def build() -> nn.Module:
+        def build_head() -> nn.Module:
             return projection_head(int(meta["decoder_channels"][-1]), int(head_meta["hidden"]), int(head_meta["dim"]))
 
-        head = build_described(build, head_file, head_tensors)
+        head = build_described(build_head, head_file, head_tensors)
         load_exactly(head, head_tensors, head_file)
         head.eval()
     return Run(file.parent, model.eval(), head, meta)
@@ -164,11 +171,16 @@ def load_pretrained(
         CheckpointError: naming the file and what does not fit, key by key.
     """
     file = weights_file(Path(path))
-    facts = read_facts(file)
+    tensors, facts = read_weights(file)
     if facts.get("kind") == BACKBONE:
         facts = {**facts, "decoder_channels": decoder_channels or ModelConfig().decoder_channels}
-    model = _rebuild(facts, file, classes=classes)
-    load_into(model, file)
+
+    def build() -> smp.Unet:
+        return build_unet(facts["encoder"], facts["decoder_channels"], classes=classes or _num_classes(facts))
+
+    brought = _without_head(tensors)
+    model = build_described(build, file, brought, part=partial(_filled, facts=facts))
+    load_exactly(_filled(model, facts), brought, file)
     return model.train()
 
 
@@ -183,13 +195,12 @@ def load_into(model: smp.Unet, path: str | Path) -> str:
     """
     file = weights_file(Path(path))
     tensors, facts = read_weights(file)
-    if facts.get("kind") == BACKBONE:
-        load_exactly(model.encoder, tensors, file)
-        return f"{file}: encoder loaded ({len(tensors)} tensors of {facts.get('method')}); decoder and heads start anew"
-    body = {key: value for key, value in tensors.items() if not key.startswith("segmentation_head.")}
-    own_head = {f"segmentation_head.{key}": value for key, value in model.segmentation_head.state_dict().items()}
-    load_exactly(model, body | own_head, file)
-    return f"{file}: encoder and decoder loaded ({len(body)} tensors of {facts.get('method')}); heads start anew"
+    brought = _without_head(tensors)
+    load_exactly(_filled(model, facts), brought, file)
+    whole, rest = (
+        ("encoder", "decoder and heads") if facts.get("kind") == BACKBONE else ("encoder and decoder", "heads")
+    )
+    return f"{file}: {whole} loaded ({len(brought)} tensors of {facts.get('method')}); {rest} start anew"
 
 
 def describe_mismatch(model: nn.Module, tensors: dict[str, Tensor]) -> list[str]:
@@ -226,35 +237,61 @@ def weights_file(path: Path) -> Path:
     return path / WEIGHTS if path.is_dir() else path
 
 
-def _rebuild(
-    meta: dict[str, Any], file: Path, tensors: dict[str, Tensor] | None = None, *, classes: int | None = None
-) -> smp.Unet:
-    def build() -> smp.Unet:
-        return build_unet(meta["encoder"], meta["decoder_channels"], classes=classes or int(meta["classes"]))
-
-    return build_described(build, file, tensors)
+def _filled(model: smp.Unet, facts: dict[str, Any]) -> nn.Module:
+    """What of a U-Net a weights file fills: the encoder, and of a pixel-level run the decoder; never the head."""
+    if facts.get("kind") == BACKBONE:
+        return model.encoder
+    return nn.ModuleDict({"encoder": model.encoder, "decoder": model.decoder})
 
 
-def build_described(build: Callable[[], Network], file: Path, tensors: dict[str, Tensor] | None = None) -> Network:
+def _without_head(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in tensors.items() if not key.startswith("segmentation_head.")}
+
+
+def _num_classes(facts: dict[str, Any]) -> int:
+    """Classes of the pretraining data; no tensor that is taken over tells whether they are true."""
+    found = int(facts["classes"])
+    if not 0 < found <= IGNORE:
+        raise ValueError(f"{found} classes, and masks have 1 to {IGNORE}")
+    return found
+
+
+def build_described(
+    build: Callable[[], Network],
+    file: Path,
+    tensors: dict[str, Tensor],
+    part: Callable[[Network], nn.Module] = lambda network: network,
+) -> Network:
     """A network as a weights file describes it.
 
     Args:
         build: makes it, from the file's own words.
         file: for messages.
-        tensors: of the file; the network must have the same names and shapes, which is found out before any memory is
-            taken: a damaged description may ask for more than any machine has.
+        tensors: of the file; ``part`` of the network must have the same names and shapes, which is found out before
+            any memory is taken: a damaged description may ask for more than any machine has.
+        part: what of the network the tensors are for; all of it unless told otherwise.
 
     Raises:
         CheckpointError: the description lacks or spoils something, or does not fit the tensors.
     """
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        described = as_described(build, file)
+    _refuse_mismatch(part(described), tensors, file)
+    return as_described(build, file)
+
+
+def as_described(build: Callable[[], Built], file: Path) -> Built:
+    """What ``build`` makes of a weights file's own words.
+
+    Raises:
+        CheckpointError: they lack or spoil something; names the file.
+    """
     try:
-        if tensors is not None:
-            with torch.random.fork_rng(devices=[]), torch.device("meta"):
-                described = build()
-            _refuse_mismatch(described, tensors, file)
         return build()
     except KeyError as error:
         raise CheckpointError(f"{file}: no network of densecf (its metadata lacks {error})") from None
+    except CheckpointError as error:
+        raise CheckpointError(f"{file}: {error}") from None
     except (ConfigError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RuntimeError) as error:
         raise CheckpointError(f"{file}: describes a network that cannot be built ({error})") from None
 

@@ -105,6 +105,25 @@ def test_refuses_other_weights(changes, told, tmp_path):
         load_generator(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"widths": [10**6] * 4}, "in the network"),
+        ({"context_width": 10**12}, "cannot be built"),
+        ({"patch": 10**4}, "in the network"),
+        ({"encoder": "16b900000000d2,8b1d2,4b1d4,1b1"}, "900000008 blocks"),
+        ({"widths": "wide"}, "cannot be built"),
+        ({"decoder": "1b1"}, "cannot be built"),
+    ],
+)
+def test_a_spoilt_description_is_refused_before_any_memory_is_taken(changes, told, tmp_path):
+    spoilt = facts(network={**to_dict(NETWORK), **changes})
+    save_tensors(generator().network.state_dict(), tmp_path / "weights.safetensors", spoilt)
+    with pytest.raises(CheckpointError, match=told) as caught:
+        load_generator(tmp_path)
+    assert "weights.safetensors" in str(caught.value)
+
+
 def test_refuses_files_of_others(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
     (tmp_path / "b.safetensors").write_bytes(np.random.default_rng(0).bytes(200))

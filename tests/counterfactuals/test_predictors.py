@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
+from densecf.counterfactuals.judges import save_judge
 from densecf.counterfactuals.parents import fit_parents
 from densecf.counterfactuals.predictors import (
     NOT_KNOWN,
@@ -15,8 +16,10 @@ from densecf.counterfactuals.predictors import (
     targets_of,
     train_predictor,
 )
+from densecf.counterfactuals.segmenter import DECODER, ENCODER, load_segmenter, save_segmenter
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import CheckpointError, DataError
+from densecf.models.unet import build_unet
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +113,27 @@ def test_what_is_no_predictor_is_named(content, predictor, tmp_path):
         path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"p\.safetensors"):
         load_predictor(path)
+
+
+@pytest.mark.parametrize("spoilt", ["more parents", "other values", "nothing"])
+def test_a_predictor_that_is_not_what_it_says_is_named(spoilt, predictor, parents, tmp_path):
+    path = tmp_path / "p.safetensors"
+    said = parents.to_dict()
+    if spoilt == "more parents":
+        said += [{"name": f"p{i}", "kind": "categorical", "values": ["a", "b"]} for i in range(3)]
+    elif spoilt == "other values":
+        said = [{"name": "p", "kind": "categorical", "values": [str(i) for i in range(1000)]}]
+    save_judge(predictor, path, "densecf-predictor-1", {"parents": said} if spoilt != "nothing" else {})
+    with pytest.raises(CheckpointError, match=r"(?s)p\.safetensors.*(in the network|lacks)"):
+        load_predictor(path)
+
+
+def test_a_segmenter_of_absurdly_many_classes_is_refused_by_its_shapes(tmp_path):
+    save_segmenter(build_unet(ENCODER, DECODER, classes=3), tmp_path / "s.safetensors", ["a", "b", "c"])
+    assert load_segmenter(tmp_path / "s.safetensors").segmentation_head[0].out_channels == 3
+    save_segmenter(build_unet(ENCODER, DECODER, classes=3), tmp_path / "s.safetensors", ["x"] * 10**5)
+    with pytest.raises(CheckpointError, match=r"\(100000, 16, 3, 3\) in the network"):
+        load_segmenter(tmp_path / "s.safetensors")
 
 
 def test_training_learns_the_scanner_and_repeats_itself(data, parents):

@@ -8,7 +8,7 @@ from densecf import encoder_state_dict, load_pretrained
 from densecf.errors import CheckpointError, ConfigError
 from densecf.models.backbone import build_image_encoder, load_image_encoder, patch_of
 from densecf.models.unet import build_unet, normalise
-from densecf.models.weights import BACKBONE, WEIGHTS, load_into, load_run, save_tensors, save_weights
+from densecf.models.weights import BACKBONE, WEIGHTS, load_into, load_run, read_facts, save_tensors, save_weights
 
 CHANNELS = (16, 16, 8, 8, 8)
 FACTS = {"method": "test", "encoder": "resnet18", "decoder_channels": list(CHANNELS), "classes": 3}
@@ -61,6 +61,33 @@ def test_an_image_level_run_starts_a_pixel_level_one(tmp_path):
         load_run(tmp_path)
     with pytest.raises(CheckpointError, match="in the network, not in the file"):
         load_into(build_unet("resnet34", CHANNELS), tmp_path / WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"size": 64 * 10**5}, "pos_embed"),
+        ({"patch_size": 1}, "pos_embed"),
+        ({"encoder": "vit_huge_patch14_224"}, "in the network"),
+        ({"patch_size": "small"}, "cannot be built"),
+    ],
+)
+def test_a_spoilt_description_is_refused_before_any_memory_is_taken(tmp_path, change, words):
+    encoder = backbone_run(tmp_path, "vit_tiny_patch16_224", patch=8)
+    facts = {**read_facts(tmp_path), **change}
+    save_tensors(encoder.body.state_dict(), tmp_path / WEIGHTS, facts)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_image_encoder(tmp_path)
+    assert WEIGHTS in str(caught.value)
+
+
+def test_an_image_level_run_says_nothing_of_the_decoder(tmp_path):
+    encoder = backbone_run(tmp_path)
+    facts = {**read_facts(tmp_path), "decoder_channels": [10**7] * 5, "classes": 10**9}
+    save_tensors(encoder.body.state_dict(), tmp_path / WEIGHTS, facts)
+    assert load_pretrained(tmp_path, classes=2, decoder_channels=CHANNELS).segmentation_head[0].out_channels == 2
+    with pytest.raises(CheckpointError, match="1000000000 classes"):
+        load_pretrained(tmp_path)
 
 
 def test_a_vit_is_no_encoder_of_a_unet(tmp_path):

@@ -117,6 +117,30 @@ def test_a_spoilt_description_is_refused_before_any_memory_is_taken(run, change,
     assert "weights.safetensors" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "classes", "words"),
+    [
+        ({"decoder_channels": [10**7] * 5}, 3, "in the network"),
+        ({"classes": 10**9}, None, "masks have 1 to 255"),
+        ({"encoder": "resnet34"}, 3, "in the network, not in the file"),
+    ],
+)
+def test_fine_tuning_refuses_a_spoilt_description_before_any_memory_is_taken(run, change, classes, words):
+    path, model = run
+    save_weights(model, path / "weights.safetensors", FACTS | change)
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_pretrained(path, classes=classes)
+    assert "weights.safetensors" in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"hidden": 10**12}, {"dim": 10**12}, {"hidden": None}, {"dim": 5}])
+def test_so_does_a_head(run, change):
+    path, _ = run
+    save_head(projection_head(8, 16, 4), path / "head.safetensors", {"hidden": 16, "dim": 4} | change)
+    with pytest.raises(CheckpointError, match=r"head\.safetensors"):
+        load_run(path)
+
+
 def test_headers_that_lie(run):
     path, _ = run
     file = path / "weights.safetensors"
