@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from densecf import runs
-from densecf.commands.datasets import open_dataset
+from densecf.commands.datasets import open_dataset, row_of
 from densecf.commands.models import find_model
 from densecf.commands.options import (
     CounterfactualGenerateOptions,
@@ -22,15 +22,15 @@ from densecf.config import PHANTOM
 from densecf.config_values import to_dict
 from densecf.counterfactuals.interventions import Intervention, parse_interventions
 from densecf.counterfactuals.parents import CONTINUOUS, UNKNOWN, Parent, Parents, value_text
+from densecf.data.layout import TRUTH
 from densecf.data.prepared import PreparedDataset
 from densecf.data.profiles import load_image
-from densecf.errors import ConfigError, DataError
+from densecf.errors import ConfigError
 from densecf.files import write_json_atomic
 
 if TYPE_CHECKING:
     from densecf.counterfactuals.generator import Generator
 
-TRUTH = "truth"
 PICTURE, NUMBERS = "counterfactuals.png", "counterfactuals.json"
 
 
@@ -234,18 +234,15 @@ def _from_dataset(options: CounterfactualShowOptions, generator: Generator) -> S
     data = open_dataset(options.data)
     if data.size != generator.size:
         raise ConfigError(f"{data.path}: images of {data.size} px, and the model makes {generator.size} px")
-    names = data.records["image"].tolist()
-    if options.record and options.record not in names:
-        raise DataError(f"{data.path}: has no record {options.record!r}; the first ones are {', '.join(names[:5])}")
-    manual = np.flatnonzero(data.records["split"] == "manual") if "split" in data.records else np.array([], int)
-    row = names.index(options.record) if options.record else int(manual[0]) if len(manual) else 0
+    row = row_of(data, options.record)
+    image = str(data.records["image"].iloc[row])
     known = {str(name): cell for name, cell in data.records.iloc[row].items()}
-    record = one_record(names[row], _given(options.parents), known, generator.scm.parents)
+    record = one_record(image, _given(options.parents), known, generator.scm.parents)
     truth = {}
     if not options.parents:  # other parents than the record's have another truth
         truth = {name: data.counterfactual(TRUTH, name, row) for name in data.counterfactuals.get(TRUTH, ())}
-    where = {"dataset": str(data.path.resolve()), "dataset_checksum": data.checksum, "record": names[row]}
-    return Subject(names[row], data.image(row), record, truth, where)
+    where = {"dataset": str(data.path.resolve()), "dataset_checksum": data.checksum, "record": image}
+    return Subject(image, data.image(row), record, truth, where)
 
 
 def _generator(which: str, data: str, sample: bool, seed: int) -> Generator:

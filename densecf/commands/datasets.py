@@ -57,6 +57,21 @@ def choose_rows(
     return rows
 
 
+def row_of(data: PreparedDataset, record: str) -> int:
+    """The row of a record, by its image; of the first of the manual split when none is named.
+
+    Raises:
+        DataError: no such record.
+    """
+    names = data.records["image"].tolist()
+    if record and record not in names:
+        raise DataError(f"{data.path}: has no record {record!r}; the first ones are {', '.join(names[:5])}")
+    if record:
+        return names.index(record)
+    manual = np.flatnonzero(data.records["split"] == "manual") if "split" in data.records else np.array([], int)
+    return int(manual[0]) if len(manual) else 0
+
+
 def _matching(data: PreparedDataset, flag: str, expression: str) -> pd.Series:
     try:
         return select(data.records, expression)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from densecf.commands.datasets import row_of
 from densecf.data.images import read_image
 from densecf.data.prepared import PreparedDataset
 from densecf.data.profiles import get_profile
@@ -64,16 +65,13 @@ def load_record(data: PreparedDataset, record: str) -> tuple[str, list[LoadedIma
     Raises:
         DataError: no such record.
     """
-    names = data.records["image"].tolist()
-    if record and record not in names:
-        raise DataError(f"{data.path}: has no record {record!r}; the first ones are {', '.join(names[:5])}")
-    manual = np.flatnonzero(data.records["split"] == "manual")
-    row = names.index(record) if record else int(manual[0]) if len(manual) else 0
+    row = row_of(data, record)
+    name = str(data.records["image"].iloc[row])
     pictures = {"real": data.image(row)}
     for source, interventions in data.counterfactuals.items():
         pictures |= {f"{source}: do({name})": data.counterfactual(source, name, row) for name in interventions}
-    images = [LoadedImage(f"{names[row]} · {title}", image, image) for title, image in pictures.items()]
-    return Path(names[row]).stem, images
+    images = [LoadedImage(f"{name} · {title}", image, image) for title, image in pictures.items()]
+    return Path(name).stem, images
 
 
 def _field(affine: np.ndarray, shape: tuple[int, ...], size: int) -> np.ndarray:

@@ -14,11 +14,11 @@ from tqdm.auto import tqdm
 
 from densecf.counterfactuals.parents import value_text
 from densecf.data import phantom
+from densecf.data.layout import TRUTH
 from densecf.data.parallel import available_cpus, map_rows
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import DataError
 
-SOURCE = "truth"
 GUESSES = 32
 """Renderings behind a best guess."""
 FLUID_NOISE = (
@@ -66,9 +66,9 @@ class PhantomTruth:
         """
         factual = self._record(row)
         parents = self._parents(factual.parents, changed)
-        for name in self.data.counterfactuals.get(SOURCE, ()):
+        for name in self.data.counterfactuals.get(TRUTH, ()):
             if phantom.intervene(factual.parents, name) == parents:
-                return self.data.counterfactual(SOURCE, name, row)
+                return self.data.counterfactual(TRUTH, name, row)
         return phantom.render(parents, factual.noise, self.data.size)
 
     def mask(self, row: int) -> np.ndarray:

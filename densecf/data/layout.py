@@ -40,6 +40,8 @@ META, RECORDS, IMAGES, MASKS, AFFINES, SKIPPED = (
     "affines.npy",
     "skipped.csv",
 )
+TRUTH = "truth"
+"""The source of counterfactuals that only a phantom has: the true ones."""
 META_KEYS = {
     "format",
     "densecf_version",

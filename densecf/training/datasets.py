@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from densecf.data.layout import TRUTH
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import DataError
 from densecf.methods import Method
@@ -23,8 +24,6 @@ from densecf.views.parameters import ViewParameters, flip_pairs
 from densecf.views.sampling import labels_at
 
 BACKGROUND = 0
-TRUTH = "truth"
-"""The source that only a phantom has; what a model made goes before it."""
 
 
 def choose_counterfactuals(
@@ -58,6 +57,7 @@ def choose_counterfactuals(
 
 def _choose_source(data: PreparedDataset, wanted: str) -> str:
     held = data.counterfactuals
+    # What a model made goes before the truth, which no real image has.
     made = [source for source in held if source != TRUTH] or list(held)
     if wanted == "auto" and len(made) == 1:
         wanted = made[0]

@@ -17,7 +17,7 @@ from densecf.commands.finetune import FOLDS
 from densecf.counterfactuals.interventions import parse_interventions
 from densecf.counterfactuals.parents import fit_parents, value_text
 from densecf.counterfactuals.soundness import absolute_error
-from densecf.counterfactuals.truth import SOURCE as TRUTH
+from densecf.data.layout import TRUTH
 from densecf.data.prepared import PreparedDataset
 from densecf.data.splits import Folds
 from densecf.errors import DensecfError

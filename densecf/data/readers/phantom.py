@@ -3,6 +3,7 @@
 import numpy as np
 
 from densecf.data import phantom
+from densecf.data.layout import TRUTH
 from densecf.data.sources import Sample
 
 INTERVENTIONS = ("scanner=other", "pleural_effusion=other", "scanner=other+pleural_effusion=other")
@@ -17,7 +18,7 @@ class PhantomSource:
     """
 
     class_names: tuple[str, ...] = phantom.CLASS_NAMES
-    counterfactual_source: str = "truth"
+    counterfactual_source: str = TRUTH
     counterfactual_names: tuple[str, ...] = INTERVENTIONS
 
     def __init__(self, num_pretraining: int = 1000, seed: int = 0) -> None:
