@@ -17,6 +17,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 
 from densecf.errors import DataError
+from densecf.evaluation.tabular import Cell, Column, Number, Table, to_markdown
 
 COMPONENTS, FOLDS = 16, 5
 PERPLEXITY = 30.0
@@ -122,13 +123,16 @@ def separability_markdown(found: dict[str, Separability], title: str, notes: Seq
     """One run a row: balanced accuracy, its spread over folds, and what share of each domain is recognised."""
     first = next(iter(found.values()))
     names = list(first.recognised)
-    headings = ["Pretraining", "Balanced accuracy (%) ↓", "Folds, lowest to highest", *(f"{n} (%)" for n in names)]
-    rows = [headings, ["---", *["---:"] * (len(headings) - 1)]]
+    columns = (
+        Column("Pretraining"),
+        Column("Balanced accuracy", unit="%", digits=1, higher_is_better=False),
+        Column("Folds, lowest to highest", digits=1),
+        *(Column(name, unit="%", digits=1) for name in names),
+    )
+    rows: list[tuple[Cell, ...]] = []
     for run, value in found.items():
-        spread = f"{100 * min(value.by_fold):.1f} to {100 * max(value.by_fold):.1f}"
-        shares = [f"{100 * value.recognised[name]:.1f}" for name in names]
-        rows.append([run, f"{100 * value.balanced_accuracy:.1f}", spread, *shares])
-    rows.append(["chance", f"{100 * first.chance:.1f}", "", *[""] * len(names)])
-    plain = [["".join(cell.split("\n")).replace("|", "\\|") for cell in row] for row in rows]
-    table = "\n".join("| " + " | ".join(row) + " |" for row in plain)
-    return "\n\n".join([f"# {title}", table, *(note for note in notes if note)]) + "\n"
+        spread = Number(None, low=100 * min(value.by_fold), high=100 * max(value.by_fold))
+        shares = (Number(100 * value.recognised[name]) for name in names)
+        rows.append((run, Number(100 * value.balanced_accuracy), spread, *shares))
+    rows.append(("chance", Number(100 * first.chance), *[""] * (1 + len(names))))
+    return to_markdown(Table("separability", title, columns, tuple(rows), tuple(notes)))

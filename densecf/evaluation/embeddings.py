@@ -10,6 +10,7 @@ from densecf.errors import DataError
 from densecf.evaluation.clusters import cluster_purity, kmeans_purity, separation
 from densecf.evaluation.pixel_probe import PixelProbe, class_dsc, probe_summary
 from densecf.evaluation.pixels import as_numpy, checked_pixels
+from densecf.evaluation.tabular import plain
 from densecf.views.geometry import IGNORE
 
 __all__ = [
@@ -116,7 +117,7 @@ def embeddings_table(results: dict[str, dict[str, Any]]) -> str:
     ]
     for name, result in results.items():
         lines.append(
-            f"| {name} | {result['purity']:.4f} | {result['purity_floor']:.4f} "
+            f"| {plain(name)} | {result['purity']:.4f} | {result['purity_floor']:.4f} "
             f"| {result['separation']['d_over_std']:.2f} | {result['separation']['d_over_variance']:.2f} "
             f"| {_number(result['probe']['dsc'])} | {_number(result['probe']['accuracy'])} |"
         )

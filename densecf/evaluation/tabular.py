@@ -142,11 +142,11 @@ def groups_of(columns: Sequence[Column]) -> list[tuple[str, int]]:
 
 def to_markdown(table: Table, level: int = 1) -> str:
     """A heading, the table and its notes."""
-    headings = [_plain(", ".join(filter(None, (c.group, c.title)))) for c in table.columns]
+    headings = [plain(", ".join(filter(None, (c.group, c.title)))) for c in table.columns]
     lines = [headings, ["---", *["---:"] * (len(headings) - 1)]]
     for row in table.rows:
         texts = [
-            (_plain(cell_text(cell, column)), is_bold(cell)) for cell, column in zip(row, table.columns, strict=True)
+            (plain(cell_text(cell, column)), is_bold(cell)) for cell, column in zip(row, table.columns, strict=True)
         ]
         lines.append([f"**{text}**" if bold else text for text, bold in texts])
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -158,6 +158,6 @@ def _signed(value: float, column: Column) -> str:
     return f"{value:{'+' if column.signed else ''}.{column.digits}f}"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that cannot break out of its table cell, nor be taken for HTML."""
     return re.sub(r"<(?=[A-Za-z/!?])", r"\\<", " ".join(text.split()).replace("|", "\\|"))

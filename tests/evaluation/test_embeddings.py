@@ -207,6 +207,7 @@ def test_table():
     assert len(lines) == 4
     assert len({line.count("|") for line in lines}) == 1
     assert lines[2].startswith("| s-mvd-cl | 1.0000 |")
+    assert embeddings_table({"a|b": result}).splitlines()[2].startswith(r"| a\|b | 1.0000 |")
 
 
 def test_failures_are_explained():
