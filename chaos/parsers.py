@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ _YAML_WORDS = (
 
 def all_parsers() -> tuple[Parser, ...]:
     """Every parser; building the examples takes a few seconds."""
-    return (*_tables(), *_published(), *_texts(), *_images(), *_weights(), *_folders())
+    return (*_tables(), *_published(), *_texts(), *_images(), *_weights(), *_folders(), *_results())
 
 
 def byte_parsers() -> tuple[Parser, ...]:
@@ -176,17 +177,8 @@ def _gz(content: bytes) -> bytes:
 
 
 def _check_table(path: Path, table: Any) -> str:
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        content = zlib.decompress(content, 31)
-    text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    first = next(line for line in text.splitlines() if line.strip())
-    rows = slow_csv(text, max(",;\t", key=first.count))
-    rows = [[cell.strip() for cell in row] for row in rows]
-    rows = [row for row in rows if any(row)]
-    width = max(i for i, name in enumerate(rows[0]) if name) + 1
     got = [list(row) for row in table.frame.itertuples(index=False)]
-    expected = [row[:width] for row in rows[1:]]
+    expected = _slow_rows(path)[1:]
     return "" if got == expected else f"read {got[:3]}, expected {expected[:3]}"
 
 
@@ -810,3 +802,82 @@ def _check_dataset(path: Path, data: Any) -> str:
     root = data.path.resolve()
     inside = all((root / name).resolve().is_relative_to(root) for name in data.meta["files"])
     return "" if inside else "files elsewhere"
+
+
+# Results of a run
+
+
+def _results() -> list[Parser]:
+    from densecf.evaluation.result_files import read_cases, read_curves, read_summary
+
+    seen = b'image,patient_id\na.png,1\n"b, c.png",NA\nd.png,017\n'
+    cases = (
+        b"case,patient_id,fold,pleural_effusion,dsc,hd95,asd,n_missed,hd95_mm,asd_mm,lung_dsc\n"
+        b"a.png,1,0,1.0,91.25,3.5,0.75,0,,,91.25\nNA,017,1,,0.0,45.254833995939045,45.254833995939045,1,1e-05,,\n"
+    )
+    curves = b"fold,epoch,subset,dsc,hd95,asd\n0,10,all,91.25,3.5,0.75\n0,10,pe,,,\n1,10,nf,80.1,4.0,1e-05\n"
+    summary = {
+        "dsc": {"mean": 91.25, "std": 0.5},
+        "dsc_pe": {"mean": None, "std": None},
+        "n_missed": {"mean": 0.5, "std": 0.5, "total": 1},
+    }
+    of_cases = (*cases.decode().replace("\n", ",").split(","), ",", ",", ",", "\n", "\n")
+    of_curves = (*curves.decode().replace("\n", ",").split(","), ",", ",", ",", "\n", "\n")
+    told = json.dumps(summary).encode()
+    return [
+        Parser("run: records.csv", "records.csv", (seen,), _read_seen, _check_seen, _CSV_WORDS),
+        Parser("run: cases.csv", "cases.csv", (cases,), read_cases, _check_figures, of_cases),
+        Parser("run: curves.csv", "curves.csv", (curves,), read_curves, _check_figures, of_curves),
+        Parser("run: summary.json", "summary.json", (told,), read_summary, _check_summary, json_words(summary)),
+    ]
+
+
+def _read_seen(path: Path) -> Any:
+    from densecf.data.seen import seen_records
+
+    return seen_records(path.parent)
+
+
+def _check_seen(path: Path, records: Any) -> str:
+    """Whoever is named by the file is known by that name."""
+    rows = _slow_rows(path)
+    found = [list(row) for row in records.itertuples(index=False)]
+    return "" if found == rows[1:] and rows[0] == ["image", "patient_id"] else f"read {found[:3]}, expected {rows[:4]}"
+
+
+def _check_figures(path: Path, table: Any) -> str:
+    """Cell by cell: a name is what stands there, a number the nearest one, and nothing is NaN."""
+    header, *rows = _slow_rows(path)
+    if len(rows) != len(table):
+        return f"{len(table)} rows of {len(rows)}"
+    for name in table.columns:
+        place = header.index(name)
+        for row, value in zip(rows, table[name], strict=True):
+            if isinstance(value, str):
+                fits = value == row[place]
+            else:
+                fits = value != value if not row[place] else float(Fraction(row[place])) == value
+            if not fits:
+                return f"{name}: read {value!r} from {row[place]!r}"
+    return ""
+
+
+def _slow_rows(path: Path) -> list[list[str]]:
+    """The header and the rows of a table, by `slow_csv`."""
+    content = path.read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        content = zlib.decompress(content, 31)
+    text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    first = next(line for line in text.splitlines() if line.strip())
+    rows = [[cell.strip() for cell in row] for row in slow_csv(text, max(",;\t", key=first.count))]
+    rows = [row for row in rows if any(row)]
+    width = max(i for i, name in enumerate(rows[0]) if name) + 1
+    return [row[:width] for row in rows]
+
+
+def _check_summary(path: Path, summary: Any) -> str:
+    """The tables are made of it."""
+    from densecf.evaluation.tables import summaries_markdown
+
+    text = summaries_markdown({"run": summary}, "Runs")
+    return "NaN or infinite" if "nan" in text.lower() or "inf" in text.lower() else ""

@@ -158,8 +158,8 @@ class PretrainConfig:
     """A prepared dataset (densecf data prepare ...), or phantom: the embedded one."""
     counterfactuals: str = "auto"
     """Stored counterfactuals to use as views, by their source (e.g. hvae, or truth on a phantom); none: augmented
-    views of the real image only; auto: the only source besides truth; on the phantom those of the HVAE that comes
-    with densecf, made on first use."""
+    views of the real image only; auto: the only source (truth does not count where there is another); on the phantom
+    those of the HVAE that comes with densecf, made on first use."""
     intervene: tuple[str, ...] = ()
     """Parents whose counterfactuals are used, e.g. scanner, or scanner pleural_effusion; without it: all that are
     stored for pixels, scanner for images."""

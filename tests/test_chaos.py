@@ -20,7 +20,8 @@ NAMES = (
     "comparison (YAML)", "mapping (YAML)", "coding of masks (YAML)", "folds (JSON)", "list of images", "view codes",
     "PNG", "JPEG", "TIFF", "DICOM", "NIfTI", "NIfTI, gzipped", "mask (PNG)", "archive (ZIP)", "weights (safetensors)",
     "description of weights", "checkpoint", "colour space", "dataset: meta.json", "dataset: records.csv",
-    "dataset: affines.npy", "run: provenance.json", "run: config.yaml",
+    "dataset: affines.npy", "run: provenance.json", "run: config.yaml", "run: records.csv", "run: cases.csv",
+    "run: curves.csv", "run: summary.json",
 )  # fmt: skip
 
 

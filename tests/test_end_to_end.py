@@ -255,7 +255,7 @@ def test_refusals(workshop, phantom, refused_by_densecf, tmp_path):
     # Another network than the one that was pretrained, too few cases, runs of another kind.
     other = finetune_arguments(phantom, "--model.encoder", "resnet34")
     refused(*other, words="leave --model.* out")
-    refused(*finetune_arguments(phantom, "--train-cases", 60), words="--train-cases 60: fold")
+    refused(*finetune_arguments(phantom, "--train-cases", 60), words="--train-cases 60: fold 0 has only")
     refused(*finetune_arguments(phantom, "--train-cases", 1), words="two images a step")
     refused("compare", "s-mvd-cl", "runs/pretrain/s-mvd-cl", words="a pretrain run")
     refused(*pretrain_arguments(phantom, "dvd-cl", "--name", "../evil"), words="plain folder name")

@@ -13,10 +13,11 @@ from densecf import runs
 from densecf.benchmark.cells import Cell
 from densecf.benchmark.stages import Stage
 from densecf.benchmark.worker import is_done
+from densecf.evaluation.result_files import read_cases, read_curves
 from densecf.evaluation.segmentation import summarise
 from densecf.evaluation.selection import best_epoch_summary
 from densecf.files import read_json
-from densecf.training.finetune import CASES, EXTERNAL, read_cases
+from densecf.training.finetune import CASES, EXTERNAL
 from densecf.training.logs import read_metrics
 from densecf.training.watching import CURVES
 
@@ -142,7 +143,7 @@ def _read_cell(cell: Cell, folders: Mapping[str, Path]) -> CellResult:
         cell,
         dict(folders),
         read_cases(fine / CASES),
-        pd.read_csv(fine / CURVES),
+        read_curves(fine / CURVES),
         pd.DataFrame(read_metrics(pretrained / runs.METRICS)) if pretrained else pd.DataFrame(),
         read_json(measured / "embeddings.json", "evaluation") if measured else None,
         {name: float(told.get("seconds", 0)) for name, told in provenance.items()},

@@ -13,15 +13,16 @@ from densecf.files import write_text_atomic
 
 def run_compare(options: CompareOptions) -> Path:
     """Prints and writes the two summaries and the paired differences between the runs; returns the folder."""
+    from densecf.evaluation.result_files import read_summary
     from densecf.evaluation.tables import comparison_markdown, summaries_markdown
-    from densecf.training.finetune import compare_runs, read_summary
+    from densecf.training.finetune import SUMMARY, compare_runs
 
     found = [runs.find_run("finetune", which) for which in (options.run, options.baseline)]
     for run in found:
         if not runs.is_finished(run):
             raise ConfigError(f"{run}: has not finished; continue it with `densecf finetune --resume --out {run}`")
     names = [run.name for run in found] if found[0].name != found[1].name else [str(run) for run in found]
-    summaries = {name: read_summary(run) for name, run in zip(names, found, strict=True)}
+    summaries = {name: read_summary(run / SUMMARY) for name, run in zip(names, found, strict=True)}
     differences = compare_runs(*found)
     report = summaries_markdown(summaries, "Fine-tuning runs") + "\n" + comparison_markdown(differences, *names)
     out = runs.start_run(

@@ -23,6 +23,7 @@ from densecf.counterfactuals.interventions import Intervention, parse_interventi
 from densecf.counterfactuals.parents import CONTINUOUS, Parent, Parents, fit_parents, value_text
 from densecf.data.intervention_names import settings_of
 from densecf.data.prepared import PreparedDataset
+from densecf.data.seen import SEEN, seen_records
 from densecf.errors import ConfigError, DataError
 from densecf.files import write_json_atomic, write_text_atomic
 
@@ -175,9 +176,8 @@ def kept_back(data: PreparedDataset, weights: Path) -> np.ndarray:
     config = runs.read_config(run) if runs.is_run(run) else {}
     share, seed = float(config.get("holdout", 0.1)), int(config.get("seed", 0))
     held = np.array(held_out(data.records, share=share, seed=seed))
-    seen = run / "records.csv"
-    if seen.is_file():
-        patients = set(pd.read_csv(seen, dtype=str)["patient_id"])
+    if (run / SEEN).is_file():
+        patients = set(seen_records(run)["patient_id"])
         held &= ~data.records["patient_id"].astype(str).isin(patients).to_numpy()
     else:
         print(f"Note: {weights.name} does not say which patients it learnt from; those held out by default are taken")

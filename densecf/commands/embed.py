@@ -24,7 +24,7 @@ def run_embed(options: EmbedOptions) -> Path:
     if options.out.exists() and not options.overwrite:
         raise ConfigError(f"--out {options.out}: exists; replace it with --overwrite, or choose another name")
     [network] = open_networks([options.run], options.encoder)
-    data = open_dataset(dataset_of([network], options.data), progress=not options.quiet)
+    data = open_dataset(dataset_of([network], options.data, "--data"), progress=not options.quiet)
     network = network.sized(data.size)
     network.check_size(data)
     rows = choose_rows(data, where=options.where, split="") if options.where else list(range(len(data)))

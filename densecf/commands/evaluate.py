@@ -9,14 +9,18 @@ import numpy as np
 
 from densecf import runs
 from densecf.commands.datasets import choose_rows, open_dataset, with_masks
-from densecf.commands.finetune import data_of
+from densecf.commands.finetune import data_of, refuse_leak
 from densecf.commands.options import EvaluateOptions
 from densecf.config_values import to_dict
 from densecf.files import write_json_atomic, write_text_atomic
 
 
 def run_evaluate(options: EvaluateOptions) -> Path:
-    """Writes ``embeddings.json`` and ``embeddings.md``, and returns the folder."""
+    """Writes ``embeddings.json`` and ``embeddings.md``, and returns the folder.
+
+    Raises:
+        LeakError: a patient to measure on was pretrained on.
+    """
     from densecf.evaluation.embeddings import embeddings_table
     from densecf.evaluation.network import evaluate_network
     from densecf.models.weights import load_run
@@ -25,6 +29,7 @@ def run_evaluate(options: EvaluateOptions) -> Path:
     run = load_run(weights)
     data = open_dataset(options.data if options.data != "auto" else data_of(weights))
     rows = with_masks(data, choose_rows(data, where=options.where, split="manual"))
+    refuse_leak(weights, data.records.iloc[rows])
     if options.images and options.images < len(rows):
         rows = sorted(np.random.default_rng(options.seed).permutation(rows)[: options.images].tolist())
     print(f"Measuring {weights.parent} on {len(rows)} images of {data.path}")

@@ -72,7 +72,7 @@ def _images(options: ExploreOptions, networks: Sequence[Network]) -> tuple[str, 
         name = options.images[0].stem
     places = list(range(len(images)))
     if options.record or not options.images:
-        record, views = load_record(open_dataset(dataset_of(networks, options.data)), options.record)
+        record, views = load_record(open_dataset(dataset_of(networks, options.data, "--data")), options.record)
         if not images:  # the heading names the record
             views = [replace(view, title=view.title.rsplit(" · ", 1)[1]) for view in views]
         images += views

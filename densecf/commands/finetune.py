@@ -15,13 +15,13 @@ from densecf.config import PHANTOM, FinetuneConfig
 from densecf.config_values import to_dict
 from densecf.data.prepared import PreparedDataset
 from densecf.data.problems import listing
+from densecf.data.seen import seen_records
 from densecf.data.splits import Folds, check_no_leak, make_folds
 from densecf.errors import ConfigError, LeakError
 from densecf.files import sha256_of_file
 from densecf.presets import FINETUNE_PRESETS
 
 FOLDS = "folds.json"
-RECORDS = "records.csv"
 
 
 def run_finetune(options: FinetuneOptions) -> Path:
@@ -124,15 +124,14 @@ def refuse_other_network(config: FinetuneConfig, weights: Path) -> None:
 
 
 def refuse_leak(weights: Path, records: pd.DataFrame) -> None:
-    """Raises LeakError when a patient to be tested was pretrained on."""
-    seen = weights.with_name(RECORDS)
-    if not seen.is_file():
-        raise ConfigError(
-            f"{seen}: missing, so it cannot be told which patients {weights} was pretrained on; "
-            "keep the whole run folder together"
-        )
-    patients = pd.read_csv(seen, dtype=str, keep_default_na=False)["patient_id"]
-    check_no_leak(set(patients), set(records["patient_id"]))
+    """A patient to be fine-tuned or tested on must not have been pretrained on.
+
+    Raises:
+        LeakError: one was.
+        ConfigError: the run of the weights does not say whom it saw.
+        DataError: what it says is damaged.
+    """
+    check_no_leak(set(seen_records(weights.parent)["patient_id"]), set(records["patient_id"]))
 
 
 def external_rows(config: FinetuneConfig, data: PreparedDataset, records: pd.DataFrame) -> list[int]:
@@ -171,7 +170,7 @@ def make_or_load_folds(config: FinetuneConfig, records: pd.DataFrame) -> Folds:
     sizes = [len(folds.train_rows(records, number)) for number in range(folds.num_folds)]
     if config.train_cases > min(sizes):
         raise ConfigError(
-            f"--train-cases {config.train_cases}: fold {sizes.index(min(sizes)) + 1} has only {min(sizes)} to train on"
+            f"--train-cases {config.train_cases}: fold {sizes.index(min(sizes))} has only {min(sizes)} to train on"
         )
     if min(config.train_cases or min(sizes), config.batch_size) < 2:
         raise ConfigError("--train-cases, --batch-size: batch normalisation needs at least two images a step")

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from densecf import runs
-from densecf.commands.finetune import RECORDS, data_of
+from densecf.commands.finetune import data_of
 from densecf.config import PHANTOM
 from densecf.data.prepared import PreparedDataset
+from densecf.data.seen import seen_records
 from densecf.errors import ConfigError
 from densecf.files import sha256_of_file
 
@@ -113,16 +114,11 @@ class Network:
 
         Raises:
             ConfigError: the run folder does not say.
+            DataError: what it says is damaged.
         """
         if self.weights is None:
             return pd.DataFrame({"image": [], "patient_id": []}, dtype="str")
-        seen = self.weights.with_name(RECORDS)
-        if not seen.is_file():
-            raise ConfigError(
-                f"{seen}: missing, so it cannot be told which patients {self.weights} was pretrained on; "
-                "keep the whole run folder together"
-            )
-        return pd.read_csv(seen, dtype=str, keep_default_na=False)
+        return seen_records(self.weights.parent)
 
 
 def open_networks(which: Sequence[str], encoder: str = "") -> list[Network]:
@@ -157,8 +153,11 @@ def open_networks(which: Sequence[str], encoder: str = "") -> list[Network]:
     return networks
 
 
-def dataset_of(networks: Sequence[Network], asked: str) -> str:
+def dataset_of(networks: Sequence[Network], asked: str, option: str = "--dataset") -> str:
     """The dataset to work on: as asked, or, for "auto", the one that the runs were pretrained on.
+
+    Args:
+        option: the one that names a dataset, for error messages.
 
     Raises:
         ConfigError: the runs were pretrained on different ones.
@@ -167,7 +166,7 @@ def dataset_of(networks: Sequence[Network], asked: str) -> str:
         return asked
     own = sorted({data_of(network.weights) for network in networks if network.weights is not None})
     if len(own) > 1:
-        raise ConfigError(f"--dataset: the runs were pretrained on different datasets ({', '.join(own)}); name one")
+        raise ConfigError(f"{option}: the runs were pretrained on different datasets ({', '.join(own)}); name one")
     return own[0] if own else PHANTOM
 
 

@@ -40,11 +40,15 @@ class Folds:
         """Index labels of the records held out in a fold, in the order of ``records``; (n,) int64.
 
         With a subset of a prepared dataset's records these are the dataset's row numbers.
+
+        Raises:
+            ConfigError: there is no such fold.
+            DataError: the folds speak of other records, see `check_fits`.
         """
         return self._rows(records, fold, True)
 
     def train_rows(self, records: pd.DataFrame, fold: int) -> np.ndarray:
-        """Index labels of all other records; (n,) int64."""
+        """Index labels of all other records, in their order; (n,) int64. Errors as `test_rows`."""
         return self._rows(records, fold, False)
 
     def _rows(self, records: pd.DataFrame, fold: int, held_out: bool) -> np.ndarray:
@@ -221,16 +225,16 @@ def limit_cases(train_rows: np.ndarray, n: int, seed: int, records: pd.DataFrame
     return np.asarray(train_rows)[np.sort(order[:n])]
 
 
-def check_no_leak(pretraining_patients: Iterable[str], finetuning_patients: Iterable[str]) -> None:
-    """No patient may be both pretrained and fine-tuned or tested on.
+def check_no_leak(pretraining_patients: Iterable[str], other_patients: Iterable[str]) -> None:
+    """No patient may be both pretrained on and fine-tuned or tested on.
 
     Raises:
         LeakError: some are; says how many, names a few, and how to mend it.
     """
-    shared = sorted(set(map(str, pretraining_patients)) & set(map(str, finetuning_patients)))
+    shared = sorted(set(map(str, pretraining_patients)) & set(map(str, other_patients)))
     if shared:
         raise LeakError(
-            f"{len(shared):,} patients of the fine-tuning set were also pretrained on: {listing(shared, 5)}. "
+            f"{len(shared):,} patients to fine-tune or test on were also pretrained on: {listing(shared, 5)}. "
             "The scores would flatter the pretraining. Pretrain without them (densecf pretrain --exclude or --where "
-            "with the condition that chooses the fine-tuning records), or fine-tune on other records."
+            "with the condition that chooses these records), or choose other records with --where."
         )

@@ -10,7 +10,6 @@ way (--test-every) is written beside them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from densecf.data.prepared import PreparedDataset
 from densecf.data.splits import Folds, limit_cases
 from densecf.errors import DataError
 from densecf.evaluation.comparison import compare_cases
+from densecf.evaluation.result_files import read_cases
 from densecf.evaluation.segmentation import case_columns, case_metrics, summarise
 from densecf.evaluation.tables import summary_markdown
 from densecf.files import atomic_path, write_json_atomic, write_text_atomic
@@ -157,7 +157,7 @@ def run_fold(
         plan,
         out,
         hardware=config.hardware,
-        title=f"fold {number + 1}/{folds.num_folds}",
+        title=f"fold {number} of 0-{folds.num_folds - 1}",
         work_per_record=data.size**2,
         checkpoint_minutes=config.checkpoint_minutes,
         callbacks=[watcher],
@@ -257,6 +257,8 @@ class CaseLoader:
         }
 
     def __call__(self, case: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if case not in self.where:
+            raise DataError(f"{self.out}: its cases.csv names {case!r}, which no fold was tested on; fine-tune again")
         row, number, place = self.where[case]
         predictions = np.load(self.out / "folds" / str(number) / PREDICTIONS, mmap_mode="r", allow_pickle=False)
         return self.data.image(row), true_mask(self.data, row), np.array(predictions[place])
@@ -266,15 +268,6 @@ def has_predictions(run: Path) -> bool:
     """Whether the masks that `CaseLoader` reads are still there: run folders may be thinned out."""
     folds = list(run.glob("folds/*"))
     return bool(folds) and all((fold / PREDICTIONS).is_file() for fold in folds)
-
-
-def read_summary(run: Path) -> dict[str, Any]:
-    return json.loads((run / SUMMARY).read_text(encoding="utf-8"))
-
-
-def read_cases(path: Path) -> pd.DataFrame:
-    """A ``cases.csv``; names that look like numbers, or like nothing ("NA"), stay names."""
-    return pd.read_csv(path, dtype={"case": str, "patient_id": str}, keep_default_na=False, na_values=[""])
 
 
 def compare_runs(run: Path, baseline: Path) -> list:

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from densecf.config import PretrainConfig
 from densecf.data.prepared import PreparedDataset
+from densecf.data.seen import SEEN, seen_records
 from densecf.errors import DataError
 from densecf.files import atomic_path
 from densecf.methods import METHODS
@@ -34,9 +35,6 @@ from densecf.training.module import PretrainingModule
 from densecf.training.pixel_level import Contrast, Segmentation
 from densecf.training.probe import EmbeddingMonitor
 from densecf.training.sampler import StepPlan
-
-PATIENTS = "records.csv"
-"""The records a run was pretrained on: what fine-tuning checks itself against."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +110,9 @@ def pretrain(
 def write_records(data: PreparedDataset, rows: list[int], out: Path, init_from: Path | None = None) -> None:
     """Notes which images of which patients a run learns from, those of the run it starts from included."""
     records = data.records.iloc[rows][["image", "patient_id"]]
-    if init_from is not None and (earlier := init_from.with_name(PATIENTS)).is_file():
-        records = pd.concat([pd.read_csv(earlier, dtype=str, keep_default_na=False), records]).drop_duplicates()
-    with atomic_path(out / PATIENTS) as temporary:
+    if init_from is not None and init_from.with_name(SEEN).is_file():
+        records = pd.concat([seen_records(init_from.parent), records]).drop_duplicates()
+    with atomic_path(out / SEEN) as temporary:
         records.to_csv(temporary, index=False)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pandas as pd
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 
-from densecf.evaluation.segmentation import CASE_METRICS
+from densecf.evaluation.result_files import read_curves
 from densecf.evaluation.selection import CURVE_COLUMNS, curve_rows
 from densecf.files import atomic_path
 
@@ -64,15 +63,16 @@ class FoldWatcher(Callback):
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a ``curves.csv``, every digit kept, which pandas does not promise; none where there is no file."""
+    """The rows of a ``curves.csv``; none where there is no file.
+
+    Raises:
+        DataError: the file is damaged.
+    """
     if not path.is_file():
         return []
-    with open(path, encoding="utf-8", newline="") as file:
-        return [
-            {"fold": int(row["fold"]), "epoch": int(row["epoch"]), "subset": row["subset"]}
-            | {metric: float(row[metric]) if row[metric] else None for metric in CASE_METRICS}
-            for row in csv.DictReader(file)
-        ]
+    curves = read_curves(path)
+    told = curves.astype(object).where(curves.notna(), None)
+    return [dict(zip(told.columns, row, strict=True)) for row in told.itertuples(index=False, name=None)]
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:

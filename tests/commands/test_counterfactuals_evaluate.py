@@ -155,6 +155,16 @@ def test_patients_that_a_run_has_seen_are_never_measured_on(data, tmp_path):
     np.testing.assert_array_equal(kept_back(data, run / "weights.safetensors"), expected)
 
 
+def test_a_patient_called_na_is_known_by_that_name(data, tmp_path):
+    run = save_run(tmp_path / "runs/counterfactuals/hvae", data)
+    own = data.records["patient_id"].iloc[int(np.flatnonzero(kept_back(data, run / "weights.safetensors"))[0])]
+    data.records = data.records.assign(patient_id=data.records["patient_id"].replace(own, "NA"))
+    pd.DataFrame({"image": ["x"], "patient_id": ["NA"]}).to_csv(run / "records.csv", index=False)
+    kept = kept_back(data, run / "weights.safetensors")
+    assert kept.any()
+    assert "NA" not in set(data.records["patient_id"][kept])
+
+
 def test_without_do_every_discrete_parent_is_set():
     records = pd.DataFrame(
         {"image": list("abcd"), "scanner": list("ABAB"), "pleural_effusion": [0, 1, 1, 0], "age": [1.0, 2, 3, 4]}

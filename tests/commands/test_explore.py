@@ -68,6 +68,13 @@ def test_a_record_with_its_counterfactuals_beside_a_file(place, phantom):
     assert len(both) == len(titles) + 1
 
 
+def test_runs_of_different_datasets_are_told_apart_by_the_flag_there_is(place, tmp_path):
+    other = pixel_run(tmp_path, "other")
+    (other / runs.CONFIG).write_text("data: elsewhere\n")
+    with pytest.raises(ConfigError, match=r"^--data: the runs were pretrained on different datasets"):
+        run_explore(ExploreOptions(run=(str(place / "vader"), str(other)), out=tmp_path / "none"))
+
+
 def test_needs_pixel_level_runs(place, phantom, tmp_path):
     data = PreparedDataset.open(phantom)
     image_level = image_level_run(tmp_path, "simclr", data, [0])

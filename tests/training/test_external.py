@@ -57,10 +57,3 @@ def test_patients_of_the_folds_are_refused(phantom, tmp_path, capsys):
     assert "--external" in error
     assert "patients are in the folds too" in error
     assert not (tmp_path / "run").exists()
-
-
-def test_names_stay_what_they_are(tmp_path):
-    (tmp_path / "cases.csv").write_text("case,patient_id,dsc\nNA,017,90.0\n12,None,\n")
-    found = read_cases(tmp_path / "cases.csv")
-    assert found[["case", "patient_id"]].to_numpy().tolist() == [["NA", "017"], ["12", "None"]]
-    assert found["dsc"].isna().tolist() == [False, True]
