@@ -65,10 +65,11 @@ def time_training(model: ModelConfig, image_level: bool, size: int, threads: int
 
     from densecf.config import HardwareConfig
     from densecf.models.backbone import build_image_encoder
+    from densecf.models.device import best_device
     from densecf.models.unet import build_unet
     from densecf.training.loop import resolve_precision
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     network: torch.nn.Module = (
         build_image_encoder(model.encoder, size)
         if image_level
@@ -81,10 +82,10 @@ def time_training(model: ModelConfig, image_level: bool, size: int, threads: int
     torch.set_num_threads(threads)
     for _ in range(_REPEATS):
         started = time.perf_counter()
-        with torch.autocast(device, torch.bfloat16, enabled=half):
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
             loss = network(images).float().mean()
         loss.backward()
-        if device == "cuda":
+        if device.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - started)
     torch.set_num_threads(before)

@@ -27,10 +27,11 @@ PICTURE = "chromap.png"
 
 def run_chromap(options: ChromapOptions) -> Path:
     """Writes the picture, the overlays at full resolution and the colour space, and returns the folder."""
+    from densecf.models.device import best_device
     from densecf.models.weights import load_run
 
     weights = runs.find_weights(options.run)
-    run = load_run(weights)
+    run = load_run(weights).to(best_device())
     origin = sha256_of_file(weights)
     space = ColourSpace.load(options.space) if options.space else None
     if space is not None and space.settings.get("origin") != origin:

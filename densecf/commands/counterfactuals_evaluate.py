@@ -235,14 +235,14 @@ def _judges(
         segmenter_for,
         without_patients_of,
     )
-    from densecf.counterfactuals.short_training import device_of_choice
     from densecf.counterfactuals.truth import truth_of
+    from densecf.models.device import best_device
 
     training = without_patients_of(data, training, rows)
     if not len(training):
         raise DataError(f"{data.path}: all images are held out; none is left to train the predictor on")
     known = {parent.name: parent for subject in subjects for parent in subject.parents.entries}
-    parents, truth, device = judged_parents(data, training, known), truth_of(data), device_of_choice()
+    parents, truth, device = judged_parents(data, training, known), truth_of(data), best_device()
     how: Mapping[str, Any] = {
         "seed": options.seed,
         "epochs": options.judge_epochs or None,

@@ -65,17 +65,16 @@ def embed_points(
         ConfigError: random weights.
         CheckpointError: an image-level run.
     """
-    import torch
     from tqdm.auto import tqdm
 
     from densecf.evaluation.embedding_table import pixel_table
+    from densecf.models.device import best_device
     from densecf.models.weights import load_run
 
     if network.weights is None:
         raise ConfigError("--level pixel needs a pixel-level pretraining run; name one with --run")
-    run = load_run(network.weights)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    head = run.head.to(device) if run.head is not None and options.features == "projection" else None
-    tables = pixel_table(run.model.to(device), head, data, rows, options.points, options.seed)
+    run = load_run(network.weights).to(best_device())
+    head = run.head if options.features == "projection" else None
+    tables = pixel_table(run.model, head, data, rows, options.points, options.seed)
     bar = tqdm(tables, desc=network.name, total=len(rows), unit="img", disable=options.quiet)
     return pd.concat(bar, ignore_index=True), "projection" if head is not None else "decoder"

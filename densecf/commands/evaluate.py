@@ -23,10 +23,11 @@ def run_evaluate(options: EvaluateOptions) -> Path:
     """
     from densecf.evaluation.embeddings import embeddings_table
     from densecf.evaluation.network import evaluate_network
+    from densecf.models.device import best_device
     from densecf.models.weights import load_run
 
     started, weights = time.monotonic(), runs.find_weights(options.run)
-    run = load_run(weights)
+    run = load_run(weights).to(best_device())
     data = open_dataset(options.data if options.data != "auto" else data_of(weights))
     rows = with_masks(data, choose_rows(data, where=options.where, split="manual"))
     refuse_leak(weights, data.records.iloc[rows])

@@ -102,6 +102,7 @@ def _method(network: Network, images: Sequence[LoadedImage], error: float) -> Me
         CheckpointError: an image-level run.
         DataError: the network's embeddings are not finite.
     """
+    from densecf.models.device import best_device
     from densecf.models.embed import embed_images
     from densecf.models.weights import load_run
     from densecf.visualization.explorer import Method
@@ -109,7 +110,7 @@ def _method(network: Network, images: Sequence[LoadedImage], error: float) -> Me
 
     if network.weights is None:
         raise ConfigError(f"--run {network.name}: random weights have no embedding to look at; name pretraining runs")
-    run = load_run(network.weights)
+    run = load_run(network.weights).to(best_device())
     features = [each.numpy() for each in embed_images(run.model, run.head, [image.prepared for image in images])]
     valid = [image.valid for image in images]
     try:

@@ -50,10 +50,11 @@ class Network:
         import torch
 
         from densecf.models.backbone import ImageEncoder, build_image_encoder, load_image_encoder
+        from densecf.models.device import best_device
         from densecf.models.unet import build_unet
         from densecf.models.weights import BACKBONE
 
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = best_device()
         if self.weights is not None:
             return load_image_encoder(self.weights)[0].to(device)
         with torch.random.fork_rng():

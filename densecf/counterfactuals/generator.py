@@ -20,6 +20,7 @@ from densecf.counterfactuals.hvae.stages import parse_stages
 from densecf.counterfactuals.scm import StructuralCausalModel
 from densecf.errors import CheckpointError
 from densecf.files import sha256_of_file
+from densecf.models.device import best_device
 from densecf.models.weights import as_described, build_described, load_exactly, read_weights, weights_file
 
 KIND = "hvae"
@@ -172,5 +173,5 @@ def load_generator(
 
     network = build_described(build, file, tensors)
     load_exactly(network, tensors, file)
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    chosen = best_device() if device == "auto" else device
     return HVAEGenerator(network, scm, facts, sha256_of_file(file), sample=sample, seed=seed, device=chosen)

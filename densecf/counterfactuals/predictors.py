@@ -119,6 +119,7 @@ def train_predictor(
     *,
     seed: int,
     epochs: int | None = None,
+    device: torch.device | None = None,
     progress: bool = True,
 ) -> ParentPredictor:
     """Train a predictor on real images.
@@ -129,6 +130,7 @@ def train_predictor(
         parents: what to predict; records that do not know one teach the others.
         seed: of weights, order and jitter.
         epochs: passes over the rows; without it as `ShortTraining` says: 14 of them, and 200 steps at least.
+        device: where to train; without one, the GPU if there is one.
         progress: show a bar.
 
     Returns:
@@ -162,6 +164,7 @@ def train_predictor(
         settings_for(epochs),
         seed=seed,
         title="predictor",
+        device=device,
         progress=progress,
     )
     assert isinstance(trained, ParentPredictor)

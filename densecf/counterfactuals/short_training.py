@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from densecf.config import HardwareConfig
 from densecf.errors import DensecfError
+from densecf.models.device import best_device
 from densecf.training.loop import resolve_precision
 
 
@@ -48,13 +49,10 @@ def settings_for(epochs: int | None) -> ShortTraining:
     return ShortTraining() if epochs is None else ShortTraining(epochs=epochs, min_steps=1)
 
 
-def device_of_choice() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def autocast(device: torch.device) -> torch.autocast:
     """bfloat16 where the hardware multiplies it natively (`densecf.training.loop.resolve_precision`)."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=resolve_precision(HardwareConfig()) == "bf16-mixed")
+    hardware = HardwareConfig(accelerator="cpu" if device.type == "cpu" else "auto")
+    return torch.autocast(device.type, torch.bfloat16, enabled=resolve_precision(hardware) == "bf16-mixed")
 
 
 def train_shortly(
@@ -66,6 +64,7 @@ def train_shortly(
     *,
     seed: int,
     title: str,
+    device: torch.device | None = None,
     progress: bool = True,
 ) -> nn.Module:
     """Build a network and train it; the same seed gives the same one, and the caller's random state stays as it was.
@@ -79,6 +78,7 @@ def train_shortly(
         settings: length, batch, rates, jitter.
         seed: of weights, order and jitter.
         title: in front of the progress bar.
+        device: where to train; without one, the GPU if there is one.
         progress: show the bar.
 
     Returns:
@@ -89,7 +89,7 @@ def train_shortly(
     """
     batch_size = min(settings.batch_size, count)
     steps = min(max(settings.epochs * (count // batch_size), settings.min_steps), settings.max_steps)
-    device, rng = device_of_choice(), np.random.default_rng([seed, 1])
+    device, rng = device or best_device(), np.random.default_rng([seed, 1])
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         network = build().to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]

@@ -35,6 +35,7 @@ from densecf.counterfactuals.samples import SampleGrids
 from densecf.counterfactuals.scm import StructuralCausalModel
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import CheckpointError
+from densecf.models.device import best_device
 from densecf.models.weights import WEIGHTS, save_tensors
 from densecf.processes import process_rank
 from densecf.training.logs import report
@@ -69,7 +70,8 @@ def train_counterfactuals(
         resume: continue from the checkpoint in ``out``.
 
     Returns:
-        What the run used: records, steps, seconds; and how far counterfactuals move each parent's mean image.
+        What the run used: records, steps, seconds; and how far counterfactuals move each parent's mean image,
+        which the first of the processes alone finds out.
 
     Raises:
         CheckpointError: ``init_from`` is another network, or knows other parents.
@@ -84,6 +86,7 @@ def train_counterfactuals(
         world_size(config.hardware),
         weights=draw_weights(data.records.iloc[list(rows)], config.balance, config.balance_share),
     )
+    device = best_device(config.hardware.accelerator)
     torch.manual_seed(config.seed)
     network = HVAE(config.network, scm.parents.width)
     if config.init_from:
@@ -105,11 +108,12 @@ def train_counterfactuals(
         callbacks=[SampleGrids(data, rows, scm, grids_every)] if grids_every else [],
         resume=resume,
         progress=progress,
-        channels_last=torch.cuda.is_available(),  # group norm is slower so on CPUs
+        channels_last=device.type == "cuda",  # group norm is slower so on CPUs
     )
-    generator = HVAEGenerator(module.average, scm, {}, "")
-    shifts = response(generator, data, rows)
+    shifts: dict[str, float] = {}
     if module.trainer.is_global_zero:
+        # Lightning leaves the network on the CPU.
+        shifts = response(HVAEGenerator(module.average, scm, {}, "", device=device), data, rows)
         save_tensors(module.average.state_dict(), out / WEIGHTS, facts_of(config, data, scm, shifts))
     return {
         "records": len(rows),
@@ -181,7 +185,14 @@ def _teacher(
 ) -> ParentPredictor:
     """The frozen predictor that fine-tuning listens to; trained once a run."""
     if not (out / PREDICTOR).is_file():
-        predictor = train_predictor(data, rows, scm.parents, seed=config.seed + PREDICTOR_SEED, progress=progress)
+        predictor = train_predictor(
+            data,
+            rows,
+            scm.parents,
+            seed=config.seed + PREDICTOR_SEED,
+            device=best_device(config.hardware.accelerator),
+            progress=progress,
+        )
         save_predictor(predictor, out / PREDICTOR)
     return load_predictor(out / PREDICTOR)
 

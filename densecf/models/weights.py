@@ -49,6 +49,13 @@ class Run:
     head: nn.Module | None
     meta: dict[str, Any]
 
+    def to(self, device: torch.device) -> Run:
+        """Moves network and head, and returns itself."""
+        self.model.to(device)
+        if self.head is not None:
+            self.head.to(device)
+        return self
+
 
 def network_facts(method: str, model: ModelConfig, data: PreparedDataset) -> dict[str, Any]:
     """What a weights file says of itself: enough to rebuild the network and to prepare images for it."""

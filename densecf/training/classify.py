@@ -24,6 +24,7 @@ from densecf.evaluation.image_features import BATCH
 from densecf.evaluation.label_efficiency import Fit, Task
 from densecf.evaluation.roc import roc_auc
 from densecf.models.backbone import ImageEncoder
+from densecf.models.device import best_device
 from densecf.models.weights import load_exactly, read_facts, read_weights, save_tensors
 from densecf.training.logs import report
 from densecf.training.loop import CHECKPOINT, LOG_EVERY, check_finite, fit
@@ -87,7 +88,7 @@ def finetune_classifier(
     )
     tensors, best = read_weights(out / BEST)
     load_exactly(module, tensors, out / BEST)
-    module.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    module.to(best_device(config.hardware.accelerator)).eval()  # Lightning leaves it on the CPU
     scores = [class_scores(module, each, test.rows) for each, test in zip(datasets, task.tests, strict=True)]
     facts = {"val_auc": best["val_auc"], "best_step": best["step"], "steps": plan.steps}
     save_tensors(

@@ -31,9 +31,10 @@ from densecf.evaluation.result_files import read_cases
 from densecf.evaluation.segmentation import case_columns, case_metrics, summarise
 from densecf.evaluation.tables import summary_markdown
 from densecf.files import atomic_path, write_json_atomic, write_text_atomic
+from densecf.models.device import best_device
 from densecf.models.embed import predict_masks
 from densecf.models.unet import build_unet, normalise
-from densecf.models.weights import WEIGHTS, load_pretrained, network_facts, read_facts, save_weights
+from densecf.models.weights import BACKBONE, WEIGHTS, load_pretrained, network_facts, read_facts, save_weights
 from densecf.training.datasets import ViewDataset
 from densecf.training.logs import report
 from densecf.training.loop import CHECKPOINT, LOG_EVERY, check_finite, fit, world_size
@@ -141,9 +142,12 @@ def run_fold(
         unet = fresh_unet(network, len(data.class_names))
     else:
         brought = read_facts(pretrained)
-        decoder = brought.get("decoder_channels", config.model.decoder_channels)  # an image-level run brings none
+        unet = load_pretrained(
+            pretrained, classes=len(data.class_names), decoder_channels=config.model.decoder_channels
+        )
+        own = config.model.decoder_channels  # an image-level run brings none
+        decoder = own if brought.get("kind") == BACKBONE else brought["decoder_channels"]
         network = replace(config.model, encoder=brought["encoder"], decoder_channels=decoder)
-        unet = load_pretrained(pretrained, classes=len(data.class_names), decoder_channels=decoder)
     module = Segmenter(unet, config, plan.updates)
     dataset = ViewDataset(data, config.views, seed=config.seed)
 
@@ -166,7 +170,8 @@ def run_fold(
     )
     if not module.trainer.is_global_zero:
         return
-    predictions = predict(data, test, unet.eval())
+    unet.to(best_device(config.hardware.accelerator)).eval()  # Lightning leaves it on the CPU
+    predictions = predict(data, test, unet)
     with atomic_path(out / PREDICTIONS) as temporary:
         np.save(temporary, predictions)
     save_weights(unet, out / WEIGHTS, network_facts("finetune", network, data))

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from densecf.config import HardwareConfig
 from densecf.errors import CheckpointError, ConfigError, DensecfError
+from densecf.models.device import best_device
 from densecf.models.weights import describe_mismatch
 from densecf.processes import process_rank, started_processes
 from densecf.runs import METRICS
@@ -182,7 +183,7 @@ def world_size(hardware: HardwareConfig) -> int:
 
 
 def _on_gpu(hardware: HardwareConfig) -> bool:
-    return hardware.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return best_device(hardware.accelerator).type == "cuda"
 
 
 def check_finite(loss: torch.Tensor, step: int) -> None:

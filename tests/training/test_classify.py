@@ -127,6 +127,13 @@ def test_it_learns_and_scores_with_the_best_weights_on_val(task, data, tmp_path)
     assert again.facts == found.facts
 
 
+def test_scores_are_made_where_it_was_trained(task, data, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(classify, "best_device", lambda accelerator: asked.append(accelerator) or torch.device("cpu"))
+    run(task, data, tmp_path, config=config(steps=1))
+    assert asked == ["cpu"]  # as --hardware.accelerator says
+
+
 def test_killed_in_the_middle_it_ends_as_if_it_had_not_been(task, data, tmp_path, monkeypatch):
     whole = run(task, data, tmp_path / "whole", config=config(checkpoint_minutes=0, steps=20))
     step = classify.Classifier.training_step
