@@ -73,7 +73,8 @@ def stages_of(cell: Cell, inputs: Inputs, store: Path) -> list[Stage]:
     fine = _digest(cell.finetune, dataset=inputs.dataset, folds=inputs.folds, parent=parent)
     stages.append(Stage("finetune", store / "finetune" / f"{name}-{fine}"))
     if cell.pretrain is not None and not METHODS[cell.method].image_level:
-        measured = _digest(None, dataset=inputs.dataset, parent=parent)
+        chosen_by = {"where": cell.finetune.where} if cell.finetune.where else {}
+        measured = _digest(None, dataset=inputs.dataset, parent=parent, **chosen_by)
         stages.append(Stage("evaluate", store / "evaluate" / f"{name}-{measured}"))
     return stages
 

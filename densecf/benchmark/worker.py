@@ -99,7 +99,8 @@ def _evaluate(cell: Cell, folder: Path, pretrained: Path | None, folds: Path, wo
     from densecf.commands.options import EvaluateOptions
 
     again = runs.is_run(folder)
-    run_evaluate(EvaluateOptions(run=str(pretrained), out=folder, overwrite=again, keep_latest=True))
+    where = cell.finetune.where  # who is tested there was not pretrained on
+    run_evaluate(EvaluateOptions(run=str(pretrained), where=where, out=folder, overwrite=again, keep_latest=True))
 
 
 _DO = {"pretrain": _pretrain, "finetune": _finetune, "evaluate": _evaluate}

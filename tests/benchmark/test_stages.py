@@ -37,6 +37,7 @@ def test_equal_options_have_equal_folders():
     [
         ({"finetune": {"epochs": 7}}, {"finetune"}),
         ({"looks": 3}, {"finetune"}),
+        ({"finetune": {"where": "sex=F"}}, {"finetune", "evaluate"}),
         ({"pretrain": {"epochs": 7}}, {"pretrain", "finetune", "evaluate"}),
         ({"pretrain": {"optim": {"lr": 0.5}}}, {"pretrain", "finetune", "evaluate"}),
         ({"views": "SRCE"}, {"pretrain", "finetune", "evaluate"}),

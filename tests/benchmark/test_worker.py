@@ -1,6 +1,7 @@
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,16 @@ def test_cells_that_share_their_stages_do_them_once(stages, done, tmp_path):
     for thread in threads:
         thread.join(timeout=20)
     assert [command for command, _ in done] == ["pretrain", "finetune", "evaluate"]
+
+
+def test_embeddings_are_measured_on_the_records_that_are_tested(monkeypatch, tmp_path):
+    from densecf.commands import evaluate
+
+    asked = []
+    monkeypatch.setattr(evaluate, "run_evaluate", asked.append)
+    cell = replace(CELL, finetune=replace(CELL.finetune, where="source=montgomery"))
+    worker._evaluate(cell, tmp_path / "out", tmp_path / "weights.safetensors", tmp_path / "folds.json", None)
+    assert asked[0].where == "source=montgomery"
 
 
 def test_a_cell_within_slurm_is_one_process(monkeypatch):
