@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from densecf.config import DistillationConfig
+from densecf.errors import ConfigError
 from densecf.training.domains import DomainImages
 from densecf.views.multiview import MultiView, view_seed
 from densecf.views.parameters import ViewParameters
@@ -52,15 +53,23 @@ class CropDataset(Dataset):
         images: which image each crop is made of.
         parameters: how the large crops are drawn; the probabilities of blur and solarising, and the scale of the
             small crops, are those of ``config``.
-        config: of the crops.
+        config: of the crops; without iBOT there is no mask.
         patch: P, side of the backbone's patches; 0: none, and no mask.
+
+    Raises:
+        ConfigError: small crops that do not divide into patches, or a blur wider than they are.
     """
 
     def __init__(self, images: DomainImages, parameters: ViewParameters, config: DistillationConfig, patch: int):
         self.images, self.config = images, config
         self.size = images.data.size
-        self.grid = self.size // patch if patch else 0
+        self.grid = self.size // patch if patch and config.ibot else 0
         self.local_size = config.local_size or local_size(self.size, patch)
+        if patch and self.local_size % patch:
+            raise ConfigError(
+                f"distillation.local_size: crops of {self.local_size} px do not divide into the network's patches of "
+                f"{patch} px; leave it 0, or give a multiple"
+            )
         kinds = [
             replace(parameters, blur_prob=blur, solarize_prob=solarize)
             for blur, solarize in zip(config.blur_probs, config.solarize_probs, strict=True)

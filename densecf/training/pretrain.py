@@ -127,7 +127,7 @@ def make_samples(
     if method.image_level:
         images = DomainImages(data, counterfactuals, method.counterfactuals, config.seed)
         if isinstance(module, Distillation):
-            patch = patch_of(module.student.encoder.body) if config.distillation.ibot else 0
+            patch = patch_of(module.student.encoder.body)
             crops = CropDataset(images, config.views, config.distillation, patch)
             return Samples(crops, crops.num_views, 1, "images")
         return Samples(ImagePairDataset(images, config.views), ImagePairDataset.num_views, 1, "images")

@@ -28,9 +28,14 @@ def smooth(image: Tensor, dim: int, kernel: list[float]) -> Tensor:
     return result
 
 
+def blur_radius(sigma: float) -> int:
+    """Pixels to each side that a blur looks at."""
+    return math.ceil(2 * sigma)
+
+
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
     """Blurs (C, H, W) with kernel size 2 * ceil(2 sigma) + 1 and mirrored edges, as torchvision does."""
-    radius = math.ceil(2 * sigma)
+    radius = blur_radius(sigma)
     if radius >= min(image.shape[-2:]):
         raise ValueError(f"blur of sigma {sigma} needs an image wider than {radius} pixels, got {tuple(image.shape)}")
     kernel = gaussian_kernel(sigma, radius)

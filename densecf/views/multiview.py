@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from densecf.errors import DataError
+from densecf.errors import ConfigError, DataError
 from densecf.views.draws import draw_geometry, draw_photometry, view_seed
+from densecf.views.filtering import blur_radius
 from densecf.views.geometry import IGNORE, as_size
 from densecf.views.parameters import ViewParameters
 from densecf.views.photometric import apply_photometry
@@ -36,6 +37,9 @@ class MultiView:
         size: rows and columns of the views, or one number for both.
         parameters: what the views are drawn from.
         flip_pairs: pairs of class indices that a flip exchanges.
+
+    Raises:
+        ConfigError: a blur wider than the views.
     """
 
     def __init__(
@@ -46,6 +50,12 @@ class MultiView:
     ) -> None:
         self.size = as_size(size)
         self.parameters = parameters or ViewParameters()
+        widest, side = self.parameters.blur_sigma[1], min(self.size)
+        if self.parameters.blur_prob and blur_radius(widest) >= side:
+            raise ConfigError(
+                f"views.blur_sigma: a blur of sigma {widest:g} reaches over {blur_radius(widest)} pixels, and the "
+                f"views have {side}; expected at most {(side - 1) / 2:g}"
+            )
         self.flip_pairs = tuple((int(left), int(right)) for left, right in flip_pairs)
 
     def __call__(self, images: Sequence[np.ndarray], mask: np.ndarray | None, seeds: Sequence[int]) -> Views:

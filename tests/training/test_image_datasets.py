@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from densecf.config import DistillationConfig
 from densecf.data.prepared import PreparedDataset
+from densecf.errors import ConfigError
 from densecf.training.domains import DomainImages
 from densecf.training.image_datasets import CropDataset, ImagePairDataset, block_mask, local_size
 from densecf.views.parameters import ViewParameters
@@ -61,6 +62,24 @@ def test_crops_have_the_sizes_asked_for_and_one_masked_large_one(data):
     assert min(shares) >= 1 / 16
     assert max(shares) <= 0.5
     assert "mask" not in CropDataset(images(data), ViewParameters(), config, patch=0)[0, 0]
+
+
+def test_small_crops_divide_into_patches_with_a_mask_or_without(data):
+    crops = CropDataset(images(data), ViewParameters(), DistillationConfig(ibot=0.0), patch=14)
+    assert crops.local_size == 14
+    assert "mask" not in crops[0, 0]
+    with pytest.raises(ConfigError, match=r"local_size: crops of 20 px .* patches of 8 px"):
+        CropDataset(images(data), ViewParameters(), DistillationConfig(local_size=20), patch=8)
+
+
+@pytest.mark.parametrize("sigma", [15.5, 15.6])
+def test_a_blur_wider_than_the_views_is_refused_before_any_is_drawn(data, sigma):
+    parameters = ViewParameters(blur_sigma=(sigma, sigma), blur_prob=1.0)
+    if sigma > 15.5:
+        with pytest.raises(ConfigError, match=r"blur_sigma: .* at most 15.5"):
+            ImagePairDataset(images(data), parameters)
+    else:
+        assert ImagePairDataset(images(data), parameters)[0, 1]["images"].shape == (2, 1, 32, 32)
 
 
 def test_a_sample_depends_on_seed_epoch_and_row_alone(data):
