@@ -20,7 +20,7 @@ _TRAININGS: dict[str, tuple[type, dict[str, Any], str]] = {  # config, presets, 
     "finetune": (FinetuneConfig, FINETUNE_PRESETS, "finetune"),
     "counterfactuals train": (CounterfactualConfig, COUNTERFACTUAL_PRESETS, "counterfactuals"),
 }
-_MAY_CHANGE_ON_RESUME = ("hardware.workers", "checkpoint_minutes")
+MAY_CHANGE_ON_RESUME = ("hardware.workers", "checkpoint_minutes")
 
 
 def default_options(command: str, kind: type, arguments: list[str]) -> Any:
@@ -63,7 +63,7 @@ def checked(command: str, options: Any, default: Any) -> Any:
     config: Any = from_dict(_TRAININGS[command][0], to_dict(options.config), f"densecf {command}")
     if options.run.resume:
         before, after = flat(to_dict(default.config)), flat(to_dict(config))
-        changed = [key for key in after if after[key] != before[key] and key not in _MAY_CHANGE_ON_RESUME]
+        changed = [key for key in after if after[key] != before[key] and key not in MAY_CHANGE_ON_RESUME]
         if changed:
             flags = ", ".join(f"--{key.replace('_', '-')}" for key in changed)
             raise ConfigError(

@@ -12,11 +12,12 @@ import pandas as pd
 
 from densecf import runs
 from densecf.commands.datasets import open_dataset
+from densecf.commands.defaults import MAY_CHANGE_ON_RESUME
 from densecf.commands.networks import NONE, Network, dataset_of, open_networks, run_name
 from densecf.commands.options import ProbeOptions
 from densecf.commands.probe_data import foreign_patients, gather_tests, labels_and_split
 from densecf.config import ClassifierConfig
-from densecf.config_values import from_dict, to_dict
+from densecf.config_values import flat, from_dict, to_dict
 from densecf.data.label_split import LabelSplit
 from densecf.data.labels import Labels
 from densecf.data.prepared import PreparedDataset
@@ -112,8 +113,9 @@ def open_folder(options: ProbeOptions, networks: Sequence[Network], datasets: Se
     if options.resume:
         out = runs.unfinished_run("probe", options.out)
         runs.check_unchanged(out, **started_from)
-        before, now = (_fixed(values) for values in (runs.read_config(out), to_dict(options)))
-        changed = [name for name in now if now[name] != before.get(name)]
+        known = from_dict(ProbeOptions, runs.read_config(out), f"{out}/config.yaml")
+        before, now = _fixed(known), _fixed(options)
+        changed = [name for name in now if now[name] != before[name]]
         if changed:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
             raise ConfigError(f"{out}: was started with other {flags}; give the same ones, or leave --resume out")
@@ -132,13 +134,12 @@ def open_folder(options: ProbeOptions, networks: Sequence[Network], datasets: Se
     )
 
 
-def _fixed(values: dict[str, Any]) -> dict[str, Any]:
+def _fixed(options: ProbeOptions) -> dict[str, Any]:
     """The options that a resumed run cannot change, by their flags."""
-    training = {
-        name: value for name, value in values["training"].items() if name not in ("hardware", "checkpoint_minutes")
-    }
-    rest = {name: value for name, value in values.items() if name not in ("training", "out", "resume", "quiet")}
-    return {**rest, **training}
+    values = to_dict(options)
+    training = flat(values.pop("training"))
+    free = ("out", "resume", "overwrite", "quiet", *MAY_CHANGE_ON_RESUME)
+    return {name: value for name, value in {**values, **training}.items() if name not in free}
 
 
 def write_results(

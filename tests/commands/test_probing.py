@@ -12,6 +12,8 @@ from PIL import Image
 from safetensors import safe_open
 
 from densecf import cli
+from densecf.commands.options import ProbeOptions
+from densecf.commands.probe import _fixed
 from densecf.data.prepare import prepare
 from densecf.data.prepared import PreparedDataset
 from densecf.data.readers.phantom import PhantomSource
@@ -181,6 +183,12 @@ def test_embeddings_come_with_their_records(workshop, densecf, phantom):
     assert len(pd.read_csv(workshop / "e.csv")) == len(records)
 
 
+def test_a_resumed_probe_keeps_its_arithmetic():
+    fixed = _fixed(ProbeOptions(label="x"))
+    assert {"steps", "views.rotation", "hardware.precision", "hardware.accelerator"} <= set(fixed)
+    assert not {"hardware.workers", "checkpoint_minutes", "quiet", "overwrite"} & set(fixed)
+
+
 @pytest.mark.slow
 def test_fine_tuning_stops_and_goes_on(workshop, densecf, monkeypatch):
     """Killed after the second fit, the same command with --resume ends as if nothing had been."""
@@ -203,6 +211,8 @@ def test_fine_tuning_stops_and_goes_on(workshop, densecf, monkeypatch):
     assert "--resume" in densecf(*command, "--out", "cut", code=130)
     monkeypatch.undo()
     assert "other --steps" in densecf(*command, "--out", "cut", "--resume", "--steps", 7, code=2)
+    other = densecf(*command, "--out", "cut", "--resume", "--hardware.precision", "bf16-mixed", code=2)
+    assert "other --hardware.precision" in other
     densecf(*command, "--out", "cut", "--resume")
     first, second = (pd.read_csv(workshop / name / "probe.csv") for name in ("whole", "cut"))
     pd.testing.assert_frame_equal(first, second)
