@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import as_file, files
 from pathlib import Path
 
 from densecf import runs
@@ -43,8 +42,7 @@ def find_model(which: str, data: str) -> Path:
 
 def embedded_model() -> Path:
     """The weights file that comes with densecf."""
-    with as_file(files("densecf.counterfactuals") / "weights" / "phantom-64.safetensors") as path:
-        return path
+    return Path(__file__).parents[1] / "counterfactuals" / "weights" / "phantom-64.safetensors"
 
 
 def with_counterfactuals(config: PretrainConfig, data: PreparedDataset, *, progress: bool) -> PreparedDataset:

@@ -106,7 +106,7 @@ def open_array(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         DataError: missing, damaged, or of another shape or type than expected.
     """
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.lib.format.open_memmap(path, mode="r")  # np.load would take archives and pickles too
     except FileNotFoundError as error:
         raise DataError(f"{path}: this part of the prepared dataset is missing. Prepare the dataset again.") from error
     except (OSError, ValueError, TypeError, OverflowError, SyntaxError, TokenError) as error:  # numpy parses its header
