@@ -22,6 +22,8 @@ Count = Annotated[int, Ge(1)]
 NonNegative = Annotated[int, Ge(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Share = Annotated[float, Interval(gt=0, le=1)]
+Names = Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="")]
+"""None unless some are given, which the help says in words."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ class PretrainConfig:
     """Stored counterfactuals to use as views, by their source (e.g. hvae, or truth on a phantom); none: augmented
     views of the real image only; auto: the only source (truth does not count where there is another); on the phantom
     those of the HVAE that comes with densecf, made on first use."""
-    intervene: tuple[str, ...] = ()
+    intervene: Names = ()
     """Parents whose counterfactuals are used, e.g. scanner, or scanner pleural_effusion; without it: all that are
     stored for pixels, scanner for images."""
     where: str = ""
@@ -281,10 +283,10 @@ class CounterfactualConfig:
 
     data: str = PHANTOM
     """A prepared dataset (densecf data prepare ...), or phantom: the embedded one."""
-    parents: tuple[str, ...] = ()
+    parents: Names = ()
     """Columns of the records that the image depends on, e.g. scanner sex age; without it: those of scanner, sex
     and pleural_effusion that nearly all records know."""
-    edges: tuple[str, ...] = ()
+    edges: Names = ()
     """Causes among the parents, e.g. "age->pleural_effusion": a changed cause then changes its effects too."""
     missing: Literal["drop", "category"] = "drop"
     """Records with an unknown parent are left out, or unknown becomes a value of its own."""
@@ -294,7 +296,7 @@ class CounterfactualConfig:
     """Records to leave out, with all other images of the same patients."""
     holdout: Annotated[float, Interval(ge=0, lt=1)] = 0.1
     """Share of the patients kept for counterfactuals evaluate; the manual split is always kept."""
-    balance: tuple[str, ...] = ()
+    balance: Names = ()
     """Parents whose rare values are drawn more often."""
     balance_share: Fraction = 0.5
     """Share of the draws that are uniform over the values (of all parents in --balance together)."""

@@ -36,6 +36,7 @@ def test_every_command_has_help_with_examples(name, capsys):
     shown = capsys.readouterr().out
     assert "Examples:" in shown
     assert "densecf " + name in shown
+    assert "(default: )" not in shown
 
 
 def test_group_help(capsys):

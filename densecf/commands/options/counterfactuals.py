@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from densecf.commands.options.kinds import Flag
-from densecf.config import PHANTOM, Count, NonNegative
+from densecf.config import PHANTOM, Count, Names, NonNegative
 
 Interventions = Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PARENT=VALUE")]
 """``--do scanner=other --do sex=F pleural_effusion=1``: any number, after one or several flags."""
@@ -98,7 +98,7 @@ class CounterfactualShowOptions:
 
     image: Annotated[Path | None, tyro.conf.Positional] = None
     """Image file; without one: a record of --data."""
-    parents: tuple[str, ...] = ()
+    parents: Names = ()
     """What the image is, for all parents of the model: scanner=Philips sex=M. A record's own are in its dataset."""
     do: Interventions = ()
     """What to set, see densecf counterfactuals generate."""

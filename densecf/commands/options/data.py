@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from densecf.commands.options.kinds import Flag
-from densecf.config import Count, Fraction, NonNegative
+from densecf.commands.options.kinds import Flag, Paths
+from densecf.config import Count, Fraction, Names, NonNegative
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PrepareTableOptions:
     manual: str = ""
     """Records with hand-drawn masks to fine-tune on, e.g. source=montgomery; without it: the table's split
     column, else a fifth of the patients that have masks."""
-    class_names: tuple[str, ...] = ()
+    class_names: Names = ()
     """Names of the classes, background first; without it: from the mask columns."""
     workers: NonNegative = 0
     """Processes; 0: one a core."""
@@ -67,7 +67,7 @@ class PreparePublishedOptions:
     """The heart of CheXmask is a class of its own."""
     resized: Flag = False
     """The images were made smaller as a whole since they were downloaded; CheXmask's masks follow."""
-    manual_masks: tuple[Path, ...] = ()
+    manual_masks: Paths = ()
     """Folders of masks drawn by hand: their images become the split manual."""
     manual_copies: Flag = False
     """Prepare only the small copies that the masks of --manual-masks were drawn on, as a dataset of their own."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from densecf.commands.options.kinds import Flag
+from densecf.commands.options.kinds import Flag, Paths
 from densecf.config import Fraction, NonNegative
 
 
@@ -16,7 +16,7 @@ from densecf.config import Fraction, NonNegative
 class ChromapOptions:
     """Colour every pixel by its embedding: similar colours, similar embeddings."""
 
-    images: tyro.conf.Positional[tuple[Path, ...]] = ()
+    images: tyro.conf.Positional[Paths] = ()
     """Image files; without any: a record of the run's dataset and its counterfactuals."""
     run: str = "latest"
     """Pretraining run whose embedding is shown."""
@@ -41,7 +41,7 @@ class ChromapOptions:
 class ExploreOptions:
     """Write a page on which one points at a pixel and sees how similar all others are to it."""
 
-    images: tyro.conf.Positional[tuple[Path, ...]] = ()
+    images: tyro.conf.Positional[Paths] = ()
     """Image files; without any: a record and its counterfactuals."""
     run: tuple[str, ...] = ("latest",)
     """Pretraining runs that the page switches between."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from densecf.commands.options.kinds import Flag, NoPrefix
-from densecf.config import ClassifierConfig, Count, NonNegative
+from densecf.config import ClassifierConfig, Count, Names, NonNegative
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ProbeOptions:
     """Pretraining runs, a line each; none: random weights."""
     dataset: str = "auto"
     """Prepared dataset to learn and test on, phantom, or auto: the one that the runs were pretrained on."""
-    data: tuple[str, ...] = ()
+    data: Names = ()
     """More prepared datasets to test on: their test split, or all records where they have none."""
     fractions: tuple[float, ...] = (0.05, 0.1, 0.25, 1.0)
     """Shares of the training patients whose labels are used; a smaller share lies in every larger one."""
@@ -172,14 +172,14 @@ class BenchmarkOptions:
     """Folder of the trained cells; comparisons that share it share what is equal."""
     dry_run: Flag = False
     """Print the cells, which of them are done, and how long the others will take; train nothing."""
-    only: tuple[str, ...] = ()
+    only: Names = ()
     """Run these cells only, and make no report: by number, or by how the words of their titles begin (s-mvd fair).
     --dry-run lists them."""
     jobs: Literal["auto"] | Count = "auto"
     """Cells at a time; auto: one a GPU, without GPUs one a core and at most two."""
     launcher: Literal["local", "slurm"] = "local"
     """slurm: hand the cells to Slurm as one array of jobs, and the report as a job after it."""
-    sbatch: tuple[str, ...] = ()
+    sbatch: Names = ()
     """Options for sbatch, each as name=value or name: partition=gpu gres=gpu:1 time=4:00:00."""
     report_only: Flag = False
     """Run nothing; make the report of the cells that are done."""
