@@ -24,12 +24,11 @@ from densecf.commands.options import BenchmarkOptions, PreparePhantomOptions
 from densecf.config import PHANTOM, FinetuneConfig, PretrainConfig
 from densecf.data.layout import counterfactual_file
 from densecf.data.prepared import PreparedDataset
-from densecf.data.splits import Folds, check_no_leak
+from densecf.data.splits import FOLDS, Folds, check_no_leak
 from densecf.errors import ConfigError, DensecfError
 from densecf.files import explained_os_errors, sha256_of_file
 from densecf.methods import METHODS
 
-FOLDS = "folds.json"
 PHANTOM_IMAGES, PHANTOM_MASKS = 1000, 70
 """Of the embedded phantom, for estimates before it is made."""
 

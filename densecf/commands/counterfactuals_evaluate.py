@@ -285,6 +285,7 @@ def _reasons(subject: Subject, judges: Judges, options: CounterfactualEvaluateOp
 def _save_picture(path: Path, subject: Subject, data: PreparedDataset, rows: np.ndarray, judges: Judges) -> None:
     """A few patients of different parents, with the first interventions."""
     from densecf.visualization.soundness_figure import Case, save_cases
+    from densecf.visualization.words import shortened
 
     wanted = subject.interventions[:SHOWN_INTERVENTIONS]
     chosen = varied_rows(data.records, rows, [name for one in wanted for name, _ in one.terms], SHOWN_PATIENTS)
@@ -297,7 +298,7 @@ def _save_picture(path: Path, subject: Subject, data: PreparedDataset, rows: np.
         own = ", ".join(value_text(records.iloc[i][name]) for name in subject.parents.names)
         cases.append(
             Case(
-                f"{_short(str(records.iloc[i]['image']))}\n{own}",
+                f"{shortened(str(records.iloc[i]['image']), 24)}\n{own}",
                 images[i],
                 [made[k][i] for k in range(len(wanted))],
                 [judges.truth.counterfactual(int(row), table) if judges.truth else None for table in tables],
@@ -319,7 +320,3 @@ def varied_rows(records: pd.DataFrame, rows: np.ndarray, names: Sequence[str], c
     ordered = sorted(groups.values(), key=len, reverse=True)
     turns = [group[turn] for turn in range(len(rows)) for group in ordered if turn < len(group)]
     return np.sort(turns[:count])
-
-
-def _short(name: str, most: int = 24) -> str:
-    return name if len(name) <= most else "…" + name[-(most - 1) :]

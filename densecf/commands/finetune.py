@@ -16,12 +16,10 @@ from densecf.config_values import to_dict
 from densecf.data.prepared import PreparedDataset
 from densecf.data.problems import listing
 from densecf.data.seen import seen_records
-from densecf.data.splits import Folds, check_no_leak, make_folds
+from densecf.data.splits import FOLDS, Folds, check_no_leak, make_folds
 from densecf.errors import ConfigError, LeakError
 from densecf.files import sha256_of_file
 from densecf.presets import FINETUNE_PRESETS
-
-FOLDS = "folds.json"
 
 
 def run_finetune(options: FinetuneOptions) -> Path:

@@ -14,6 +14,8 @@ from densecf.data.problems import listing, repeated
 from densecf.errors import ConfigError, DataError, DensecfError, LeakError
 from densecf.files import read_json, write_json_atomic
 
+FOLDS = "folds.json"
+"""In the folder of a fine-tuning, and of a comparison, whose cells share it."""
 _FORMAT = 1
 _SHUFFLES = 50  # tried before accepting folds that lack a stratum
 

@@ -13,13 +13,12 @@ from matplotlib.figure import Figure
 from densecf.benchmark.matrix import Matrix
 from densecf.benchmark.report.page import DataFile, Picture
 from densecf.benchmark.results import CellResult, rows_of
-from densecf.commands.finetune import FOLDS
 from densecf.counterfactuals.interventions import parse_interventions
 from densecf.counterfactuals.parents import fit_parents, value_text
 from densecf.counterfactuals.soundness import absolute_error
 from densecf.data.layout import TRUTH
 from densecf.data.prepared import PreparedDataset
-from densecf.data.splits import Folds
+from densecf.data.splits import FOLDS, Folds
 from densecf.errors import DensecfError
 from densecf.methods import METHODS
 from densecf.training.domains import intervened_parents
