@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import struct
 import tempfile
 import zipfile
@@ -759,8 +760,8 @@ def _folders() -> list[Parser]:
         def read(path: Path) -> Any:
             for other in folder.iterdir():
                 target = path.parent / other.name
-                if other.name != name and not target.exists():
-                    target.symlink_to(other)
+                if other.name != name and not target.exists():  # no links: they would lead out of the dataset
+                    (shutil.copytree if other.is_dir() else shutil.copy)(other, target)
             return PreparedDataset.open(path.parent)
 
         return read
