@@ -118,7 +118,7 @@ def join_run(out: Path | None, seconds: float = 1800, *, overwrite: bool = False
     if known is None and (process_rank() or (started and started != (1, 1))):
         raise ConfigError("several processes share one run: say with --out where it is")
     if overwrite and _SHARED_RUN not in os.environ and started and started != (1, 1):
-        raise ConfigError(f"--overwrite: the other processes would take the old run for the new one; remove {out} first")
+        raise ConfigError(f"--overwrite: other processes would take the old run for the new one; remove {out} first")
     if not process_rank() or known is None:
         return None
     path, deadline = Path(known), time.monotonic() + seconds

@@ -81,7 +81,7 @@ def test_all_processes_are_told_where_the_run_is(told, rank):
 def test_several_processes_replace_no_run(told, tmp_path, rank):
     """The others could not tell the old run from the new one."""
     told(TORCHRUN | {"RANK": rank})
-    with pytest.raises(ConfigError, match="remove .* first"):
+    with pytest.raises(ConfigError, match=r"remove .* first"):
         join_run(tmp_path, overwrite=True)
 
 
