@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from densecf.evaluation.result_files import read_summary
 from densecf.export.source import Source
 from densecf.files import read_json
 from densecf.runs import METRICS, is_finished, is_run, read_provenance
@@ -60,7 +61,7 @@ def find_metrics(source: Source) -> list[Metric]:
 def _of_folds(file: Path) -> list[Metric]:
     if not file.is_file():  # some folds are still to come
         return []
-    summary = read_json(file, "summary of a fine-tuning run")
+    summary = read_summary(file)
     where = "mean ± population standard deviation over the held-out folds of all networks of the run"
     return [
         Metric(name, summary[key]["mean"], where, summary[key]["std"])
