@@ -81,7 +81,7 @@ def run_evaluate_counterfactuals(options: CounterfactualEvaluateOptions) -> Path
                 title=subject.name,
                 progress=progress,
             )
-            reasons = _reasons(subject, judges, options)
+            reasons = _reasons(judges, options)
             results[subject.name] = soundness(found, judges.predictor.parents, reasons=reasons)
             picture = PICTURE if len(subjects) == 1 else f"cases-{subject.name}.png"
             _save_picture(out / picture, subject, data, rows, judges)
@@ -260,7 +260,7 @@ def _judges(
     )
 
 
-def _reasons(subject: Subject, judges: Judges, options: CounterfactualEvaluateOptions) -> dict[str, str]:
+def _reasons(judges: Judges, options: CounterfactualEvaluateOptions) -> dict[str, str]:
     """Why a figure could not be measured, if it could not."""
     reasons: dict[str, str] = {}
 
