@@ -96,3 +96,28 @@ def test_warnings_are_sentences():
     assert ours == "densecf: warning: few cases\n"
     assert theirs.startswith("other.py:1: UserWarning: slow")
     assert warnings.formatwarning is usual
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "evaluate --images -3",
+        "domains --points -5",
+        "chromap --fit-pixels 0",
+        "chromap --alpha 7",
+        "embed --out e.csv --points 0",
+        "probe --label a --seeds 0",
+        "counterfactuals generate --batch-size 0",
+        "counterfactuals evaluate --judge-epochs -1",
+        "counterfactuals show --seed -1",
+        "data prepare table --table t.csv --out o --workers -2",
+        "data prepare padchest --table t.csv --out o --max-bad 7",
+        "data prepare padchest --table t.csv --out o --min-quality 9",
+        "data prepare phantom --images 0",
+        "data check o --workers -2",
+        "benchmark m.yaml --jobs -2",
+    ],
+)
+def test_numbers_out_of_range_are_refused_before_anything_is_read(line, refused_by_densecf, tmp_path):
+    option = [word for word in line.split() if word.startswith("--")][-1].removeprefix("--").replace("-", "_")
+    assert f"option(s) do not fit:\n  {option}" in refused_by_densecf(tmp_path, *line.split())

@@ -5,9 +5,11 @@ import dataclasses
 import pytest
 import yaml
 
+from densecf import runs
+from densecf.cli import parse
 from densecf.commands.defaults import default_options
 from densecf.commands.options import PretrainOptions
-from densecf.config import FinetuneConfig, PretrainConfig
+from densecf.config import PHANTOM, FinetuneConfig, PretrainConfig
 from densecf.config_values import from_dict, load_yaml, to_dict
 from densecf.errors import ConfigError
 from densecf.methods import METHODS
@@ -100,3 +102,15 @@ def test_a_file_with_views_out_of_range_is_named(tmp_path):
     (tmp_path / "config.yaml").write_text("views: {blur_sigma: [2.1, 2.0]}\n")
     with pytest.raises(ConfigError, match=r"config\.yaml.*(?s:.)*blur_sigma = \(2\.1, 2\.0\)"):
         load_yaml(FinetuneConfig, tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize("flags", [[], ["--data", "auto"]])
+def test_fine_tuning_takes_the_preset_of_the_data_that_its_run_saw(flags, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, data in (("phantom", PHANTOM), ("lungs", "data/lungs")):
+        run = runs.start_run("pretrain", name, {"data": data})
+        (run / "weights.safetensors").write_bytes(b"")
+        runs.finish_run(run, "pretrain")
+    assert parse("finetune", flags).config.epochs == FinetuneConfig().epochs
+    small = parse("finetune", [*flags, "--from", "phantom"]).config
+    assert small.epochs == FINETUNE_PRESETS["embedded"].epochs != FinetuneConfig().epochs

@@ -59,6 +59,7 @@ def checked(command: str, options: Any, default: Any) -> Any:
         ConfigError: listing every value out of range, or every option that a resumed run cannot change.
     """
     if command not in _TRAININGS:
+        from_dict(type(options), to_dict(options), f"densecf {command}")
         return options
     config: Any = from_dict(_TRAININGS[command][0], to_dict(options.config), f"densecf {command}")
     if options.run.resume:
@@ -91,7 +92,7 @@ def _preset_for(command: str, arguments: list[str]) -> str:
     data = _value(arguments, "--data")
     if command == "counterfactuals train" and data not in (None, PHANTOM):
         return _preset_for_size(Path(data))
-    if data is None and command == "finetune":
+    if data in (None, "auto") and command == "finetune":
         source = _value(arguments, "--from") or "latest"
         if source != "none":
             run = runs.find_weights(source).parent

@@ -10,7 +10,6 @@ import pandas as pd
 from densecf.commands.datasets import choose_rows, open_dataset
 from densecf.commands.networks import Network, dataset_of, open_networks
 from densecf.commands.options import EmbedOptions
-from densecf.config_values import from_dict, to_dict
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import ConfigError
 
@@ -19,7 +18,6 @@ def run_embed(options: EmbedOptions) -> Path:
     """Writes the table, and returns its path."""
     from densecf.evaluation.embedding_table import check_suffix, write_table
 
-    from_dict(EmbedOptions, to_dict(options), "densecf embed")  # says what is out of range
     check_suffix(options.out)
     if options.out.exists() and not options.overwrite:
         raise ConfigError(f"--out {options.out}: exists; replace it with --overwrite, or choose another name")

@@ -6,13 +6,11 @@ from pathlib import Path
 
 from densecf import runs
 from densecf.commands.options import ExportOptions
-from densecf.config_values import from_dict, to_dict
 from densecf.errors import ConfigError
 
 
 def run_export(options: ExportOptions) -> Path:
     """Writes the folder, and returns it."""
-    from_dict(ExportOptions, to_dict(options), "densecf export")  # says what is out of range
     run = find_source(options.run, options.fold)
 
     from densecf.export.make import export

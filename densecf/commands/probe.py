@@ -36,7 +36,6 @@ def run_probe(options: ProbeOptions) -> Path:
     """Writes tables and picture into a run folder, and returns it."""
     from densecf.evaluation.label_efficiency import measure
 
-    from_dict(ProbeOptions, to_dict(options), "densecf probe")  # says what is out of range
     refuse_idle_options(options)
     options, progress = on_one_device(options), not options.quiet
     networks = open_networks(options.run, options.encoder)

@@ -61,7 +61,7 @@ class PreparePublishedOptions:
     """patient: train, val and test never share a patient; published: the papers' own split, its leaks counted."""
     chexmask: Path | None = None
     """CSV file of CheXmask (either flavour, also gzipped): silver masks, joined by image."""
-    min_quality: float = 0.7
+    min_quality: Fraction = 0.7
     """Silver masks of a lower quality (Dice RCA) are not used."""
     heart: Flag = False
     """The heart of CheXmask is a class of its own."""

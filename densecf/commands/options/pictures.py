@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from densecf.commands.options.kinds import Flag, Paths
-from densecf.config import Fraction, NonNegative
+from densecf.config import Count, Fraction, NonNegative
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ChromapOptions:
     """Show this record (its image column) of the run's dataset, with its counterfactuals."""
     space: Path | None = None
     """Colour space saved by an earlier call (colour_space.safetensors): the same colours, and no UMAP."""
-    fit_pixels: Annotated[int, tyro.conf.arg(metavar="N")] = 4000
+    fit_pixels: Annotated[Count, tyro.conf.arg(metavar="N")] = 4000
     """Pixels that UMAP is fitted on; all others are placed between their neighbours."""
     mode: Literal["value", "saturation"] = "value"
     """What the radius becomes: the value (paper) or the saturation (authors' code)."""
