@@ -52,6 +52,7 @@ def chromap_pictures(
 ) -> list[Picture]:
     """CHRO-maps of some rows for each pixel-level pretraining: main rows and variants, the first seed of each."""
     from densecf.models.embed import embed_images
+    from densecf.models.device import best_device
     from densecf.models.weights import load_run
 
     folders = _networks(_first_cells(matrix, results, "main"))
@@ -67,7 +68,7 @@ def chromap_pictures(
     grid = np.diag([step, step, 1.0])
 
     def load(name: str) -> list[MapEntry]:
-        run = load_run(folders[name])
+        run = load_run(folders[name]).to(best_device())
         pixels = [features[:, ::step, ::step].numpy() for features in embed_images(run.model, run.head, images)]
         return [MapEntry(*entry, affine=grid) for entry in zip(names, images, pixels, strict=True)]
 
