@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +18,28 @@ from torch import Tensor
 PERCENTILES = (0.5, 99.5)
 PERCENTILE_PIXELS = 1_000_000  # percentiles of larger images are taken on a regular grid of about this many pixels
 DARK = 5 / 255  # breast: what is no brighter is black
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+
+def image_files(folder: str) -> list[str]:
+    """The images of a folder, by name.
+
+    Raises:
+        ValueError: the folder is missing or has none, or two of them would share one mask file.
+    """
+    if not Path(folder).is_dir():
+        raise ValueError(f"{folder}: no such folder; make it, and put the images into it")
+    files = sorted(str(file) for file in Path(folder).iterdir() if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise ValueError(f"{folder}: holds no image ({', '.join(SUFFIXES)})")
+    named = defaultdict(list)
+    for file in files:
+        named[Path(file).stem].append(Path(file).name)
+    if shared := [names for names in named.values() if len(names) > 1]:
+        raise ValueError(
+            f"{folder}: {' and '.join(shared[0])} would share the mask {Path(shared[0][0]).stem}_mask.png; rename one"
+        )
+    return files
 
 
 def prepare(image: Tensor, size: int, profile: str) -> Tensor:

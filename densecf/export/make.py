@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from densecf.export.formats import FORMATS
 from densecf.export.metrics import find_metrics
 from densecf.export.source import Source
 from densecf.files import (
+    exclusive_lock,
     explained_os_errors,
     replace_directory,
     sha256_of_file,
@@ -46,25 +46,35 @@ def export(source: Source, form: str, out: Path, *, overwrite: bool = False) -> 
         DensecfError: what was written gives other numbers than the run, or the disk is full.
     """
     check_free(out, overwrite)
-    partial = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        with _explained(out):
-            partial.mkdir(parents=True)
-            written = FORMATS[form](source, partial)
-        digest = sha256_of_file(source.weights)
-        write_text_atomic(partial / CARD, model_card(source, written, find_metrics(source), digest))
-        facts = {
-            "format": form,
-            "network": source.facts,
-            "input": expected_input(source, normalises=written.normalises),
-            "provenance": provenance(source, digest),
-            "exported": now(),
-        }
-        write_json_atomic(partial / FACTS, facts)
-        replace_directory(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    partial = out.with_name(f".{out.name}.partial")  # always this name: the next export removes what a kill left
+    with exclusive_lock(
+        partial / "lock", f"Another process is exporting to {out}. Wait for it, or choose another --out."
+    ):
+        try:
+            folder = partial / "export"
+            shutil.rmtree(folder, ignore_errors=True)
+            _write(source, form, folder, out)
+            replace_directory(folder, out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return out
+
+
+def _write(source: Source, form: str, folder: Path, out: Path) -> None:
+    """Everything of an export that will be called ``out``."""
+    with _explained(out):
+        folder.mkdir()
+        written = FORMATS[form](source, folder)
+    digest = sha256_of_file(source.weights)
+    write_text_atomic(folder / CARD, model_card(source, written, find_metrics(source), digest))
+    facts = {
+        "format": form,
+        "network": source.facts,
+        "input": expected_input(source, normalises=written.normalises),
+        "provenance": provenance(source, digest),
+        "exported": now(),
+    }
+    write_json_atomic(folder / FACTS, facts)
 
 
 @contextmanager

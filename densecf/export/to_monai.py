@@ -67,8 +67,9 @@ def write_monai(source: Source, folder: Path) -> Written:
     write_json_atomic(folder / _CONFIG, inference(source))
     _check(source, model, folder)
     notes = (
-        "Images are PNG, JPEG or TIFF, in `images` of the bundle; elsewhere by `create_workflow(..., dataset_dir=..., "
-        "output_dir=...)`. From a shell: `python -m monai.bundle run --config_file configs/inference.json`.",
+        "Put the images (PNG, JPEG or TIFF) into `images` inside this folder first, or name another one: "
+        "`create_workflow(..., dataset_dir=..., output_dir=...)`.",
+        "From a shell (needs `pip install fire`): `python -m monai.bundle run --config_file configs/inference.json`.",
         "`scripts/preparation.py` prepares them as densecf does; it needs NumPy, SciPy and PyTorch.",
         "`monai.bundle.load` reads pickled weights only; these are safetensors, which `configs/inference.json` loads.",
     )
@@ -199,8 +200,7 @@ def inference(source: Source) -> dict[str, Any]:
         "profile": profile_of(source),
         # By its path: MONAI puts a bundle's folder on Python's path only when the config is run, not when it is read.
         "preparation": "$runpy.run_path(@bundle_root + '/scripts/preparation.py')",
-        "files": "$sorted(str(file) for file in pathlib.Path(@dataset_dir).iterdir() if file.suffix.lower() in "
-        "('.png', '.jpg', '.jpeg', '.tif', '.tiff'))",
+        "files": "$@preparation['image_files'](@dataset_dir)",
         "network_def": {"_target_": "segmentation_models_pytorch.Unet", **convolutions},
         "weights": {
             "_target_": "safetensors.torch.load_file",

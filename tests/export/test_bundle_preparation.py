@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from densecf.data.profiles import PROFILES, load_image
-from densecf.export.bundle_preparation import prepare, restore
+from densecf.export.bundle_preparation import image_files, prepare, restore
 
 
 def blocks(height: int, width: int) -> np.ndarray:
@@ -62,3 +62,20 @@ def test_scores_come_back_to_their_places(shape, profile):
 def test_an_image_without_a_positive_value_cannot_be_divided_by_its_maximum():
     with pytest.raises(ValueError, match="no value is above zero"):
         prepare(torch.zeros(1, 32, 32), 16, "authors")
+
+
+def test_images_that_would_share_a_mask_are_refused(tmp_path):
+    for name in ("b.PNG", "a.jpg", "notes.txt"):
+        (tmp_path / name).touch()
+    assert image_files(str(tmp_path)) == [str(tmp_path / "a.jpg"), str(tmp_path / "b.PNG")]
+    (tmp_path / "b.tif").touch()
+    with pytest.raises(ValueError, match=r"b\.PNG and b\.tif would share the mask b_mask\.png"):
+        image_files(str(tmp_path))
+
+
+def test_a_folder_without_images_is_told(tmp_path):
+    with pytest.raises(ValueError, match="no such folder"):
+        image_files(str(tmp_path / "images"))
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ValueError, match="holds no image"):
+        image_files(str(tmp_path))

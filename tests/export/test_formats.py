@@ -4,6 +4,8 @@ import errno
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from densecf.cli import main
 from densecf.data.profiles import load_image
 from densecf.export.formats import FORMATS
 from densecf.export.make import FACTS
+from densecf.files import exclusive_lock
 from densecf.models.backbone import load_image_encoder
 from densecf.models.embed import embed_images, predict_masks
 from densecf.models.unet import dense_features, normalise
@@ -146,6 +149,17 @@ def test_a_monai_bundle_segments_a_folder(exported, workshop, radiographs_like):
         assert (np.rot90(again, 2) == wanted).mean() < 0.9  # the test sees an image that is turned around
 
 
+def test_a_monai_bundle_runs_from_the_shell(workshop, radiographs_like, monkeypatch, tmp_path):
+    monkeypatch.chdir(workshop)
+    out = tmp_path / "bundle"
+    assert main(["export", "--format", "monai-bundle", "--run", *MASKS, "--out", str(out)]) == 0
+    shutil.copytree(radiographs_like, out / "images")
+    [line] = re.findall(r"`(python -m monai\.bundle [^`]*)`", (out / "README.md").read_text())
+    done = subprocess.run([sys.executable, *line.split()[1:]], cwd=out, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (out / "masks").iterdir()) == ["square_mask.png", "wide_mask.png"]
+
+
 @pytest.fixture
 def radiographs_like(tmp_path) -> Path:
     """A folder with a square image of the network's size and a wide one, twice as large, with a black border."""
@@ -207,6 +221,19 @@ def test_what_is_missing_is_named(workshop, monkeypatch, tmp_path, capsys):
         assert main(["export", "--format", form, "--run", *run, "--out", str(tmp_path / "out")]) == 2
         assert "pip install 'densecf[export]'" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next(workshop, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(workshop)
+    arguments = ["export", "--format", "timm", "--run", "simclr", "--out", str(tmp_path / "out")]
+    half = tmp_path / ".out.partial"
+    (half / "export").mkdir(parents=True)
+    (half / "export" / "model.safetensors").write_bytes(b"half")
+    with exclusive_lock(half / "lock", "busy"):
+        assert main(arguments) == 2
+    assert "Another process is exporting" in capsys.readouterr().err
+    assert main(arguments) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_an_export_is_replaced_only_when_told(workshop, monkeypatch, tmp_path, capsys):

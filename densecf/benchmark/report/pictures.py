@@ -51,8 +51,8 @@ def chromap_pictures(
     matrix: Matrix, results: Sequence[CellResult], data: PreparedDataset, rows: Sequence[int]
 ) -> list[Picture]:
     """CHRO-maps of some rows for each pixel-level pretraining: main rows and variants, the first seed of each."""
-    from densecf.models.embed import embed_images
     from densecf.models.device import best_device
+    from densecf.models.embed import embed_images
     from densecf.models.weights import load_run
 
     folders = _networks(_first_cells(matrix, results, "main"))
