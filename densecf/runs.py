@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from densecf.environment import environment, now
@@ -176,10 +177,18 @@ def find_weights(which: str, command: str = "pretrain") -> Path:
     path = Path(which)
     if path.is_file():
         return path.resolve()
-    run = find_run(command, which)
+    return weights_of(find_run(command, which))
+
+
+def weights_of(run: Path) -> Path:
+    """The ``weights.safetensors`` of a training run.
+
+    Raises:
+        ConfigError: when it has not finished.
+    """
     weights = run / "weights.safetensors"
     if not weights.is_file():
-        raise ConfigError(f"{run}: has no weights yet; continue it with --resume --out {run}")
+        raise ConfigError(f"{run}: has no weights yet; continue it with --resume --out {quote(str(run))}")
     return weights
 
 

@@ -111,6 +111,14 @@ def test_foreign_folders_are_left_alone(tmp_path):
         runs.start_run("finetune", "", {}, out=runs.ROOT / "pretrain" / "a", overwrite=True)
 
 
+def test_weights_of_an_unfinished_run_name_the_command_that_a_shell_takes(tmp_path):
+    folder = tmp_path / "my runs"
+    folder.mkdir()
+    with pytest.raises(ConfigError) as error:
+        runs.weights_of(folder)
+    assert str(error.value).endswith(f"--resume --out '{folder}'")
+
+
 def test_resume_takes_the_newest_unfinished_run(tmp_path):
     finished("a")
     with pytest.raises(ConfigError, match="no unfinished"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from densecf import runs
 from densecf.commands.options import CompareOptions
@@ -20,7 +21,9 @@ def run_compare(options: CompareOptions) -> Path:
     found = [runs.find_run("finetune", which) for which in (options.run, options.baseline)]
     for run in found:
         if not runs.is_finished(run):
-            raise ConfigError(f"{run}: has not finished; continue it with `densecf finetune --resume --out {run}`")
+            raise ConfigError(
+                f"{run}: has not finished; continue it with `densecf finetune --resume --out {quote(str(run))}`"
+            )
     names = [run.name for run in found] if found[0].name != found[1].name else [str(run) for run in found]
     summaries = {name: read_summary(run / SUMMARY) for name, run in zip(names, found, strict=True)}
     differences = compare_runs(*found)

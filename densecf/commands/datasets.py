@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,12 @@ def open_dataset(name: str, *, progress: bool = True) -> PreparedDataset:
     if name != PHANTOM:
         return PreparedDataset.open(Path(name))
     if not PHANTOM_FOLDER.exists():
+        parent = PHANTOM_FOLDER.parent if PHANTOM_FOLDER.parent.exists() else Path()
+        if not os.access(parent, os.W_OK):
+            raise DataError(
+                f"{parent.resolve()}: no permission to make the phantom dataset there; run this in a folder that can "
+                "be written, or prepare it elsewhere (densecf data prepare phantom --out FOLDER) and give --data FOLDER"
+            )
         from densecf.commands.options import PreparePhantomOptions
         from densecf.commands.prepare import prepare_phantom
 

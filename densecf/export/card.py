@@ -39,7 +39,7 @@ def model_card(source: Source, written: Written, metrics: list[Metric], weights_
         "Metrics": _metrics_table(metrics),
         "Provenance": _table(("", ""), provenance(source, weights_sha256).items()),
         "Intended use": _USE[source.draws_masks],
-        "Limits": _bullets(_LIMITS),
+        "Limits": _bullets(_limits(source)),
     }
     header = _header(source, written, metrics)
     body = "\n".join(f"## {title}\n\n{text.strip()}\n" for title, text in sections.items())
@@ -90,11 +90,25 @@ def _header(source: Source, written: Written, metrics: list[Metric]) -> str:
 
 
 def _summary(source: Source) -> str:
-    method = str(source.facts["method"])
     network = f"{source.encoder}" if source.image_level else f"U-Net with a {source.encoder} encoder"
     if source.fold is not None:
         return f"A {network}, fine-tuned on masks: the network of fold {source.fold}. It draws {_listed(source)}."
-    return f"A {network}, pretrained by {method}: {METHODS[method].summary if method in METHODS else method}."
+    return f"A {network}, pretrained by {_learnt_by(source)}."
+
+
+def _learnt_by(source: Source) -> str:
+    """The method of a pretraining run, and whether it went without the counterfactuals that belong to it."""
+    name = str(source.facts["method"])
+    method = METHODS.get(name)
+    if method is None:
+        return name
+    without = "; here without counterfactuals: its views are augmentations of the real images"
+    return f"`{name}`: {method.summary}" + (without if method.counterfactuals and not _counterfactual(source) else "")
+
+
+def _counterfactual(source: Source) -> bool:
+    """Whether counterfactual views may have shaped the network; of a fine-tuning run's parent it is not known."""
+    return source.fold is not None or read_provenance(source.run).get("counterfactuals") != "none"
 
 
 def _listed(source: Source) -> str:
@@ -124,8 +138,7 @@ def _dataset_name(source: Source) -> str:
 def _method(source: Source) -> Iterable[str]:
     config = read_config(source.run)
     if source.fold is None:
-        method = str(source.facts["method"])
-        yield f"`{method}`: {METHODS[method].summary if method in METHODS else method}."
+        yield f"{_learnt_by(source)}."
     else:
         start = config.get("pretrained") or "none"
         begin = "random weights" if start == "none" else f"the pretraining run {Path(str(start)).parent.name}"
@@ -162,10 +175,14 @@ _USE: Mapping[bool, str] = {
     True: "Research on segmentation of images like those that it was trained on; a start for fine-tuning on others.",
     False: "A start for fine-tuning, and features for research on images like those that it was trained on.",
 }
-_LIMITS = (
-    "Not a medical device: not tested for, and not to be used in, clinical decisions.",
-    "The metrics hold for the data above; other scanners, populations and findings may give worse ones. Measure on "
-    "your own before you rely on it.",
-    "Counterfactual views are a model's; what that model gets wrong, pretraining may have taught.",
-    "The licence of the weights follows the data that they were trained on; this card grants none.",
-)
+
+
+def _limits(source: Source) -> Iterable[str]:
+    yield "Not a medical device: not tested for, and not to be used in, clinical decisions."
+    yield (
+        "The metrics hold for the data above; other scanners, populations and findings may give worse ones. Measure on "
+        "your own before you rely on it."
+    )
+    if _counterfactual(source):
+        yield "Counterfactual views are a model's; what that model gets wrong, pretraining may have taught."
+    yield "The licence of the weights follows the data that they were trained on; this card grants none."

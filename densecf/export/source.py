@@ -9,7 +9,7 @@ from typing import Any
 from densecf.errors import ConfigError
 from densecf.methods import METHODS
 from densecf.models.weights import BACKBONE, WEIGHTS, read_facts
-from densecf.runs import command_of
+from densecf.runs import command_of, weights_of
 
 FINETUNE = "finetune"
 
@@ -70,9 +70,7 @@ def open_source(run: Path, fold: int | None) -> Source:
         CheckpointError: its weights file cannot be used.
     """
     if command_of(run) != FINETUNE:
-        weights = run / WEIGHTS
-        if not weights.is_file():
-            raise ConfigError(f"{run}: has no weights yet; continue it with --resume --out {run}")
+        weights = weights_of(run)
         return Source(run, weights, read_facts(weights))
     done = sorted(int(path.parent.name) for path in run.glob(f"folds/*/{WEIGHTS}") if path.parent.name.isdigit())
     if fold not in done:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -56,7 +57,7 @@ def write_monai(source: Source, folder: Path) -> Written:
         fits = "timm, torchvision or onnx" if source.image_level else "smp, timm, torchvision or onnx"
         raise ConfigError(
             f"{source.run}: has not learnt to draw masks, which --format monai-bundle is for; fine-tune it and export "
-            f"that (densecf finetune --from {source.run}), or choose --format {fits}"
+            f"that (densecf finetune --from {quote(str(source.run))}), or choose --format {fits}"
         )
     if find_spec("ignite") is None:
         raise ConfigError("--format monai-bundle needs pytorch-ignite: pip install 'densecf[export]'")

@@ -237,7 +237,22 @@ def _opened(file: Path) -> Iterator[Any]:
     except FileNotFoundError:
         raise CheckpointError(f"{file}: no such weights file") from None
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{file}: not a safetensors file ({error})") from None
+        if _pickled(file):
+            reason = (
+                "looks like a pickle, as torch.save writes it; densecf unpickles nothing and reads safetensors only"
+            )
+        else:
+            reason = f"not a safetensors file ({error})"
+        raise CheckpointError(f"{file}: {reason}") from None
+
+
+def _pickled(file: Path) -> bool:
+    """Whether it begins like a file of ``torch.save``: a ZIP archive, or a bare pickle."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(2) in (b"PK", b"\x80\x02", b"\x80\x04")
+    except OSError:
+        return False
 
 
 def weights_file(path: Path) -> Path:

@@ -6,6 +6,7 @@ Every sample is a pure function of (seed, epoch, row): it does not depend on whi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote
 from typing import Literal
 
 import torch
@@ -49,8 +50,8 @@ def choose_counterfactuals(
     if missing:
         raise DataError(
             f"{data.path}: {source} holds no counterfactuals of {', '.join(missing)} (there are: {', '.join(names)}); "
-            f"'densecf counterfactuals generate --data {data.path} --do {missing[0]}=other' makes them, with a model "
-            f"trained with --parents {missing[0]}; or choose others with --intervene"
+            f"'densecf counterfactuals generate --data {quote(str(data.path))} --do {missing[0]}=other' makes them, "
+            f"with a model trained with --parents {missing[0]}; or choose others with --intervene"
         )
     return source, chosen
 
@@ -64,9 +65,10 @@ def _choose_source(data: PreparedDataset, wanted: str) -> str:
     if wanted in held:
         return wanted
     if not held:
+        place = quote(str(data.path))
         raise DataError(
             f"{data.path}: holds no counterfactuals, and this method contrasts them; make them with 'densecf "
-            f"counterfactuals train --data {data.path}' and 'densecf counterfactuals generate --data {data.path}', or "
+            f"counterfactuals train --data {place}' and 'densecf counterfactuals generate --data {place}', or "
             "contrast augmented views of the real images with --counterfactuals none"
         )
     raise DataError(

@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 from zipfile import ZipFile
 
@@ -247,7 +248,10 @@ def _steps_done(checkpoint: Path, module: LightningModule) -> int:
             raise CheckpointError("; ".join(lines[:3]))
         return int(content["global_step"])
     except Exception as error:  # torch raises many kinds for a damaged file
-        reason = str(error).split(" Please file an issue")[0][:500]
+        if isinstance(error, UnpicklingError):
+            reason = "it holds more than tensors, or is damaged; densecf loads plain tensors only"
+        else:
+            reason = str(error).split(" Please file an issue")[0][:500]
         raise CheckpointError(f"{checkpoint}: cannot be read ({reason}); start again with --overwrite") from None
 
 

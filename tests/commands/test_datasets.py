@@ -2,8 +2,9 @@
 
 import pytest
 
-from densecf.commands.datasets import choose_rows, with_masks
+from densecf.commands.datasets import choose_rows, open_dataset, with_masks
 from densecf.commands.prepare import check_size
+from densecf.config import PHANTOM
 from densecf.data.prepared import PreparedDataset
 from densecf.errors import ConfigError, DataError
 
@@ -43,6 +44,14 @@ def test_masks_are_asked_for(data):
     data.records["mask_kind"] = ""
     with pytest.raises(DataError, match="has a mask"):
         with_masks(data, [0, 1])
+
+
+def test_where_the_phantom_cannot_be_made_is_told_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.access", lambda place, mode: False)  # root may write everywhere
+    with pytest.raises(DataError, match=r"no permission to make the phantom .* --data FOLDER"):
+        open_dataset(PHANTOM)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("size", [0, 16, 50, 100])

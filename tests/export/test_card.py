@@ -63,6 +63,17 @@ def test_a_card_names_no_path_of_this_machine(workshop):
     assert "| epochs | 4 |" in card
 
 
+def test_a_card_claims_no_counterfactuals_where_there_were_none(workshop, tmp_path):
+    shutil.copytree(workshop / "runs", tmp_path / "runs")
+    run = tmp_path / "runs/pretrain/s-mvd-cl"
+    facts = json.loads((run / "provenance.json").read_text())
+    for made, told in (("hvae", False), ("none", True)):
+        write_json_atomic(run / "provenance.json", {**facts, "counterfactuals": made})
+        card = model_card(open_source(run, None), WRITTEN, [], "0" * 64)
+        assert (card.count("here without counterfactuals") == 2) == told
+        assert ("Counterfactual views are a model's" in card) != told
+
+
 def test_metrics_are_the_newest_evaluation_or_what_the_monitors_saw(workshop, tmp_path):
     shutil.copytree(workshop / "runs", tmp_path / "runs")
     source = open_source(tmp_path / "runs/pretrain/s-mvd-cl", None)

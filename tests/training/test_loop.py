@@ -222,7 +222,7 @@ def test_a_checkpoint_is_checked_before_it_is_taken_up(tmp_path):
         (bytes(spoilt), "checksum"),
         ({"global_step": 5}, "lacks"),
         (other, "in the network"),
-        (trap, ""),
+        (trap, "plain tensors only"),
     ):
         if isinstance(made, bytes):
             file.write_bytes(made)
