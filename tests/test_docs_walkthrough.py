@@ -73,10 +73,14 @@ def test_your_own_images_word_by_word(table, run_densecf):
 def test_the_example_of_a_method(phantom, tmp_path):
     script = tmp_path / "mader.py"
     script.write_text(example("densecf with one more method"))
-    arguments = ["--data", str(phantom), *TINY_PRETRAINING, "--monitor-every", "0"]
-    done = subprocess.run([sys.executable, str(script), *arguments], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "runs/pretrain/mader/weights.safetensors").is_file()
+    run = tmp_path / "runs/pretrain/mader"
+    method = ["--method", "mader", "--preset", "embedded"]
+    first = [*method, "--data", str(phantom), *TINY_PRETRAINING, "--monitor-every", "0"]
+    for arguments in (first, ["--resume", "--out", str(run)], ["--config", str(run / "config.yaml"), "--out", "again"]):
+        words = [sys.executable, str(script), "pretrain", *arguments]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "again/weights.safetensors").read_bytes() == (run / "weights.safetensors").read_bytes()
 
 
 @pytest.mark.slow
