@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from densecf.markdown import markdown_table
+
 
 def markdown(found: dict[str, list[dict[str, Any]]]) -> str:
     """One table for each kind of trial, with what was not zero below it."""
@@ -21,13 +23,7 @@ _FUZZED = ("parser", "inputs", "accepted", "refused", "tracebacks", "unnamed", "
 def _table(title: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
     if not rows:
         return ""
-    lines = [f"## {title}", "", _line(name.replace("_", " ") for name in columns), _line("---" for _ in columns)]
-    lines += [
-        _line(f"{row[name]:,}" if isinstance(row[name], int) else str(row[name]) for name in columns) for row in rows
-    ]
+    lines = [[f"{row[name]:,}" if isinstance(row[name], int) else str(row[name]) for name in columns] for row in rows]
+    counts = markdown_table([name.replace("_", " ") for name in columns], lines, range(1, len(columns)))
     notes = [f"- {next(iter(row.values()))}: {note}" for row in rows for note in row["notes"]]
-    return "\n".join([*lines, *([""] if notes else []), *notes, ""])
-
-
-def _line(cells: Any) -> str:
-    return f"| {' | '.join(cells)} |"
+    return "\n".join([f"## {title}", "", counts, *([""] if notes else []), *notes, ""])

@@ -12,6 +12,7 @@ from densecf.counterfactuals.findings import Findings, pooled
 from densecf.counterfactuals.parents import Parents
 from densecf.counterfactuals.predictors import NOT_KNOWN
 from densecf.counterfactuals.soundness import balanced_share, explained_share, mean_or_none
+from densecf.markdown import markdown_table, plain
 
 MOST_DIRECTIONS = 24
 """Where there are more (scanners squared), the split by direction says nothing to a reader."""
@@ -231,10 +232,8 @@ def _identity_table(rows: Sequence[Row], several: bool) -> str:
 
 
 def _table(headings: Sequence[str], lines: Sequence[Sequence[str]], num_words: int) -> str:
-    """A markdown table whose first columns are words, all others numbers."""
-    rule = ["---"] * num_words + ["---:"] * (len(headings) - num_words)
-    plain = [[" ".join(cell.split()).replace("|", "\\|") for cell in line] for line in [headings, rule, *lines]]
-    return "\n".join("| " + " | ".join(line) + " |" for line in plain)
+    """A table whose first columns are words, all others numbers."""
+    return markdown_table(headings, [[plain(cell) for cell in line] for line in lines], range(num_words, len(headings)))
 
 
 def _keys(results: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -10,7 +10,7 @@ from densecf.errors import DataError
 from densecf.evaluation.clusters import cluster_purity, kmeans_purity, separation
 from densecf.evaluation.pixel_probe import PixelProbe, class_dsc, probe_summary
 from densecf.evaluation.pixels import as_numpy, checked_pixels
-from densecf.evaluation.tabular import plain
+from densecf.markdown import plain
 from densecf.views.geometry import IGNORE
 
 __all__ = [

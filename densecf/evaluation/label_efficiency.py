@@ -13,6 +13,7 @@ from densecf.data.label_split import LabelSplit, nested_fractions
 from densecf.data.labels import Labels
 from densecf.evaluation.linear_probe import fit_linear_probe
 from densecf.evaluation.roc import ALL, group_aucs, mean_and_se
+from densecf.markdown import markdown_table, plain
 
 COLUMNS = ("run", "fraction", "seed", "dataset", "group", "auc", "n", "positives")
 KEYS = ["run", "fraction", "dataset", "group"]
@@ -145,15 +146,15 @@ def probe_markdown(summary: pd.DataFrame, title: str, notes: Sequence[str] = ())
     fractions = sorted(summary["fraction"].unique())
     headings = ["Group", "Pretraining", *(f"{100 * fraction:g} %" for fraction in fractions), "Images"]
     for dataset, part in summary.groupby("dataset", sort=False):
-        rows = [headings, ["---", "---", *["---:"] * (len(fractions) + 1)]]
+        rows = []
         for group, members in part.groupby("group", sort=False):
             gap = str(group).endswith(" gap")
             best = {f: _best(members[members["fraction"] == f]["auc"], lower=gap) for f in fractions}
             for run, own in members.groupby("run", sort=False):
                 cells = own.set_index("fraction")
                 shown = [_cell(cells.loc[f, "auc"], cells.loc[f, "se"], best[f]) for f in fractions]
-                rows.append([_plain(str(group)), _plain(str(run)), *shown, _images(own.iloc[0])])
-        lines += [f"## {_plain(str(dataset))}", "\n".join("| " + " | ".join(row) + " |" for row in rows)]
+                rows.append([plain(str(group)), plain(str(run)), *shown, _images(own.iloc[0])])
+        lines += [f"## {plain(str(dataset))}", markdown_table(headings, rows, range(2, len(headings)))]
     return "\n\n".join([*lines, *(note for note in notes if note)]) + "\n"
 
 
@@ -173,11 +174,6 @@ def _cell(mean: float, error: float, best: float | None) -> str:
 
 def _images(row: pd.Series) -> str:
     return f"{row['n']:,}" + ("" if pd.isna(row["positives"]) else f" ({row['positives']:,} positive)")
-
-
-def _plain(text: str) -> str:
-    """Text that cannot break out of its table cell."""
-    return " ".join(text.split()).replace("|", "\\|")
 
 
 def curves(summary: pd.DataFrame) -> pd.DataFrame:

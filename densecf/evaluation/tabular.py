@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from densecf.markdown import markdown_table, plain
+
 ABSENT = "n/a"
 
 
@@ -143,21 +145,16 @@ def groups_of(columns: Sequence[Column]) -> list[tuple[str, int]]:
 def to_markdown(table: Table, level: int = 1) -> str:
     """A heading, the table and its notes."""
     headings = [plain(", ".join(filter(None, (c.group, c.title)))) for c in table.columns]
-    lines = [headings, ["---", *["---:"] * (len(headings) - 1)]]
+    lines = []
     for row in table.rows:
         texts = [
             (plain(cell_text(cell, column)), is_bold(cell)) for cell, column in zip(row, table.columns, strict=True)
         ]
         lines.append([f"**{text}**" if bold else text for text, bold in texts])
-    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    body = markdown_table(headings, lines, range(1, len(headings)))
     notes = (re.sub(r"<(?=[A-Za-z/!?])", r"\\<", note) for note in table.notes if note)
     return "\n\n".join([f"{'#' * level} {table.title}", body, *notes]) + "\n"
 
 
 def _signed(value: float, column: Column) -> str:
     return f"{value:{'+' if column.signed else ''}.{column.digits}f}"
-
-
-def plain(text: str) -> str:
-    """Text that cannot break out of its table cell, nor be taken for HTML."""
-    return re.sub(r"<(?=[A-Za-z/!?])", r"\\<", " ".join(text.split()).replace("|", "\\|"))

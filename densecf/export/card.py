@@ -13,6 +13,7 @@ from densecf.export.expected import expected_input
 from densecf.export.metrics import Metric
 from densecf.export.source import FINETUNE, Source
 from densecf.export.written import Written
+from densecf.markdown import markdown_table, plain
 from densecf.methods import METHODS
 from densecf.runs import read_config, read_provenance
 
@@ -163,8 +164,7 @@ def _metrics_table(metrics: list[Metric]) -> str:
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+    return markdown_table(head, [[plain(cell) for cell in row] for row in rows]) + "\n"
 
 
 def _bullets(lines: Iterable[str]) -> str:

@@ -5,17 +5,18 @@ from typing import Any
 
 from densecf.data.check import Report
 from densecf.data.checks.findings import GRADES, Finding, Table
+from densecf.markdown import markdown_table, plain
 
 
 def markdown(report: Report) -> str:
     """Findings first, the gravest at the top, then the tables."""
     counts = ", ".join(_counted(len(report.of_grade(grade)), grade) for grade in GRADES)
-    parts = [f"# {_plain(report.dataset)}", _plain(report.summary), f"**{counts}**"]
+    parts = [f"# {plain(report.dataset)}", plain(report.summary), f"**{counts}**"]
     for grade in GRADES:
         found = report.of_grade(grade)
         if found:
             parts += [f"## {grade.capitalize()}s", "\n".join(_finding(finding) for finding in found)]
-    parts += [f"## {_plain(table.title)}\n\n{_table(table)}" for table in report.tables]
+    parts += [f"## {plain(table.title)}\n\n{_table(table)}" for table in report.tables]
     return "\n\n".join(parts) + "\n"
 
 
@@ -25,8 +26,8 @@ def _counted(number: int, word: str) -> str:
 
 def _finding(finding: Finding) -> str:
     count = f" ({finding.count:,})" if finding.rows else ""
-    lines = [f"- **{finding.topic}**{count}: {_plain(finding.message)}"]
-    lines += [f"  - {_plain(example)}" for example in finding.examples]
+    lines = [f"- **{finding.topic}**{count}: {plain(finding.message)}"]
+    lines += [f"  - {plain(example)}" for example in finding.examples]
     rest = finding.count - len(finding.examples)
     if finding.examples and rest > 0:
         lines.append(f"  - and {rest:,} more")
@@ -34,29 +35,14 @@ def _finding(finding: Finding) -> str:
 
 
 def _table(table: Table) -> str:
-    cells = [[_plain(str(column)) for column in table.columns]] + [
-        [_cell(value) for value in row] for row in table.rows
-    ]
-    widths = [max(3, *(len(line[i]) for line in cells)) for i in range(len(table.columns))]
-    numeric = [i for i in range(len(table.columns)) if not any(isinstance(row[i], str) for row in table.rows)]
-
-    def line(values: list[str]) -> str:
-        padded = [
-            v.rjust(w) if i in numeric else v.ljust(w) for i, (v, w) in enumerate(zip(values, widths, strict=True))
-        ]
-        return "| " + " | ".join(padded) + " |"
-
-    rule = "| " + " | ".join("-" * (w - 1) + (":" if i in numeric else "-") for i, w in enumerate(widths)) + " |"
-    text = "\n".join([line(cells[0]), rule, *map(line, cells[1:])])
-    return f"{text}\n\n{_plain(table.note)}" if table.note else text
+    headings = [plain(str(column)) for column in table.columns]
+    lines = [[_cell(value) for value in row] for row in table.rows]
+    numeric = [i for i in range(len(headings)) if not any(isinstance(row[i], str) for row in table.rows)]
+    text = markdown_table(headings, lines, numeric, padded=True)
+    return f"{text}\n\n{plain(table.note)}" if table.note else text
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "n/a" if math.isnan(value) else f"{value:.3f}" if abs(value) < 1 else f"{value:.1f}"
-    return f"{value:,}" if isinstance(value, int) else _plain(str(value))
-
-
-def _plain(text: str) -> str:
-    """Text that cannot break out of its line or table cell."""
-    return " ".join(text.split()).replace("|", "\\|")
+    return f"{value:,}" if isinstance(value, int) else plain(str(value))
