@@ -341,3 +341,16 @@ def test_a_place_that_cannot_be_written_is_told_in_words(phantom, capsys):
     Path("taken").write_text("")
     assert main(["benchmark", str(path), "--out", "taken/report", "--report-only"]) == 2
     assert "taken/report cannot be written: a part of this path is a file" in capsys.readouterr().err
+
+
+def test_without_a_finished_cell_there_is_no_report(phantom, monkeypatch, capsys):
+    failed = {cell.title: "exit code 2\ndensecf: error: the disk is full" for cell in read_cells(write(phantom))[1]}
+    monkeypatch.setattr("densecf.commands.benchmark.run_all", lambda plan, cells, options: failed)
+    monkeypatch.setattr("densecf.commands.benchmark.fetch_weights", lambda plan, cells: None)
+    assert main(["benchmark", "mine.yaml", "--out", "out"]) == 2
+    said = capsys.readouterr()
+    assert "Report" not in said.out
+    assert not list(Path("out").rglob("*.html"))
+    own = [line for line in said.err.splitlines() if line.startswith("densecf: error:")]
+    assert len(own) == 1  # a cell's words are indented, so that they are not taken for the benchmark's
+    assert f"{len(failed)} of {len(failed)} cells failed" in own[0]
