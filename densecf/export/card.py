@@ -15,7 +15,7 @@ from densecf.export.source import FINETUNE, Source
 from densecf.export.written import Written
 from densecf.markdown import markdown_table, plain
 from densecf.methods import METHODS
-from densecf.runs import read_config, read_provenance
+from densecf.runs import is_run, read_config, read_provenance
 
 _SETTINGS = {
     "pretrain": "epochs batch_size accumulate points sampling temperature intervene where exclude seed views optim",
@@ -108,8 +108,19 @@ def _learnt_by(source: Source) -> str:
 
 
 def _counterfactual(source: Source) -> bool:
-    """Whether counterfactual views may have shaped the network; of a fine-tuning run's parent it is not known."""
-    return source.fold is not None or read_provenance(source.run).get("counterfactuals") != "none"
+    """Whether counterfactual views shaped the network, or may have: the parent of a fine-tuning run can be gone."""
+    run = source.run
+    if source.fold is not None:
+        start = _start(source)
+        if start == "none":
+            return False
+        run = Path(start).parent
+    return not is_run(run) or read_provenance(run).get("counterfactuals") != "none"
+
+
+def _start(source: Source) -> str:
+    """The weights that a fine-tuning run began with, or "none"."""
+    return str(read_provenance(source.run).get("pretrained") or "none")
 
 
 def _listed(source: Source) -> str:
@@ -137,12 +148,11 @@ def _dataset_name(source: Source) -> str:
 
 
 def _method(source: Source) -> Iterable[str]:
-    config = read_config(source.run)
     if source.fold is None:
         yield f"{_learnt_by(source)}."
     else:
-        start = config.get("pretrained") or "none"
-        begin = "random weights" if start == "none" else f"the pretraining run {Path(str(start)).parent.name}"
+        start = _start(source)
+        begin = "random weights" if start == "none" else f"the pretraining run {Path(start).parent.name}"
         yield f"Fine-tuned from {begin}; this fold's images were held out, the last epoch was kept."
     yield f"Network: {source.encoder}" + (
         "" if source.image_level else f", decoder channels {source.facts['decoder_channels']}"

@@ -72,6 +72,13 @@ def test_a_card_claims_no_counterfactuals_where_there_were_none(workshop, tmp_pa
         card = model_card(open_source(run, None), WRITTEN, [], "0" * 64)
         assert (card.count("here without counterfactuals") == 2) == told
         assert ("Counterfactual views are a model's" in card) != told
+    tuned = tmp_path / "runs/finetune/s-mvd-cl"
+    facts = json.loads((tuned / "provenance.json").read_text())
+    gone = str(tmp_path / "gone/weights.safetensors")
+    for start_from, may in ((str(run / "weights.safetensors"), False), (gone, True), ("none", False)):
+        write_json_atomic(tuned / "provenance.json", {**facts, "pretrained": start_from})
+        card = model_card(open_source(tuned, 1), WRITTEN, [], "0" * 64)
+        assert ("Counterfactual views are a model's" in card) == may, start_from
 
 
 def test_metrics_are_the_newest_evaluation_or_what_the_monitors_saw(workshop, tmp_path):

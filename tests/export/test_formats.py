@@ -66,7 +66,7 @@ def expected(workshop: Path, run: list[str], image: torch.Tensor) -> torch.Tenso
         return load_image_encoder(workshop / "runs/pretrain" / run[0])[0](image)
 
 
-def close(found: torch.Tensor, wanted: torch.Tensor) -> None:
+def assert_close(found: torch.Tensor, wanted: torch.Tensor) -> None:
     assert wanted.std() > 1e-3  # two dead networks agree too
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
@@ -74,13 +74,13 @@ def close(found: torch.Tensor, wanted: torch.Tensor) -> None:
 @pytest.mark.parametrize("run", [PIXELS, MASKS], ids="-".join)
 def test_smp_reads_the_whole_network(exported, workshop, run):
     _, made = exported("smp", run)
-    close(made["output"], expected(workshop, run, made["image"]))
+    assert_close(made["output"], expected(workshop, run, made["image"]))
 
 
 @pytest.mark.parametrize("run", [IMAGES, VIT], ids="-".join)
 def test_timm_reads_a_backbone(exported, workshop, run):
     out, made = exported("timm", run)
-    close(made["output"], expected(workshop, run, made["image"]))
+    assert_close(made["output"], expected(workshop, run, made["image"]))
     config = json.loads((out / "config.json").read_text())
     assert config["pretrained_cfg"]["mean"] == [0.485]
     assert tuple(config["pretrained_cfg"]["input_size"]) == (1, 64, 64)
@@ -93,7 +93,7 @@ def test_the_encoder_of_a_unet_goes_where_backbones_go(exported, workshop, form,
     folder = "finetune/s-mvd-cl/folds/1" if run == MASKS else "pretrain/s-mvd-cl"
     encoder = load_image_encoder(workshop / "runs" / folder)[0]
     with torch.no_grad():
-        close(made["output"], encoder(made["image"]))
+        assert_close(made["output"], encoder(made["image"]))
 
 
 def test_the_files_are_those_that_the_libraries_expect(exported):
@@ -114,11 +114,11 @@ def test_onnx_takes_grey_levels_in_any_number(exported, workshop, run):
         image = made["image"][:count]
         found = dict(zip(names, session.run(None, {"image": image}), strict=True))
         last = "probabilities" if run == MASKS else "features"
-        close(torch.from_numpy(found[last]), expected(workshop, run, torch.from_numpy(image)))
+        assert_close(torch.from_numpy(found[last]), expected(workshop, run, torch.from_numpy(image)))
     if run == PIXELS:
         network = load_run(workshop / "runs/pretrain/s-mvd-cl")
         wanted = torch.stack(list(embed_images(network.model, network.head, made["image"][:, 0])))
-        close(torch.from_numpy(found["embeddings"]), wanted)
+        assert_close(torch.from_numpy(found["embeddings"]), wanted)
     facts = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
     assert (facts["size"], facts["profile"], facts["class_names"]) == (SIZE, "robust", CLASSES)
     assert facts["input"]["normalisation"] == "`(x - 0.485) / 0.229`; the network itself does it"
@@ -126,7 +126,7 @@ def test_onnx_takes_grey_levels_in_any_number(exported, workshop, run):
 
 def test_a_monai_bundle_segments_a_folder(exported, workshop, radiographs_like):
     out, made = exported("monai-bundle", MASKS, images=radiographs_like)
-    close(made["output"].cpu(), expected(workshop, MASKS, made["image"]))
+    assert_close(made["output"].cpu(), expected(workshop, MASKS, made["image"]))
     assert made["workflow"].check_properties() == []
     meta = json.loads((out / "configs/metadata.json").read_text())
     assert meta["network_data_format"]["outputs"]["pred"]["channel_def"]["1"] == "left_lung"
