@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -120,3 +120,29 @@ def _usable(code: str, method: str) -> str:
     if method == NONE:
         return ""
     return code if uses_counterfactuals(method) else without_counterfactuals(code)
+
+
+def choose(cells: Sequence[Cell], only: Sequence[str]) -> list[int]:
+    """Places of the cells that are wanted, by number or by beginnings of the words of their titles; all without any.
+
+    Raises:
+        ConfigError: nothing is called so; lists what there is.
+    """
+    if not only:
+        return list(range(len(cells)))
+    found: list[int] = []
+    for wish in only:
+        if wish.isdecimal():
+            hits = [int(wish)] if int(wish) < len(cells) else []
+        else:
+            hits = [place for place, cell in enumerate(cells) if wish.split() and _is_called(cell.title, wish)]
+        if not hits:
+            titles = "\n".join(f"  {place:3d}  {cell.title}" for place, cell in enumerate(cells))
+            raise ConfigError(f"--only {wish}: no such cell; there are\n{titles}")
+        found += [hit for hit in hits if hit not in found]
+    return found
+
+
+def _is_called(title: str, wish: str) -> bool:
+    words = title.lower().split()
+    return all(any(word.startswith(part) for word in words) for part in wish.lower().split())

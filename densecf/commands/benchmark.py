@@ -9,10 +9,10 @@ from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING
 
+from densecf.benchmark.cells import choose
 from densecf.commands.benchmark_plan import (
     Outlook,
     Plan,
-    choose,
     expected_seconds,
     fetch_weights,
     look_ahead,

@@ -290,27 +290,6 @@ def fetch_weights(plan: Outlook, chosen: Sequence[int]) -> None:
             raise ConfigError(f"{cell.title}: {error}{hint}") from None
 
 
-def choose(cells: Sequence[Cell], only: Sequence[str]) -> list[int]:
-    """Places of the cells that are wanted, by number or by beginnings of the words of their titles; all without any.
-
-    Raises:
-        ConfigError: nothing is called so; lists what there is.
-    """
-    if not only:
-        return list(range(len(cells)))
-    found: list[int] = []
-    for wish in only:
-        if wish.isdecimal():
-            hits = [int(wish)] if int(wish) < len(cells) else []
-        else:
-            hits = [place for place, cell in enumerate(cells) if wish.split() and _is_called(cell.title, wish)]
-        if not hits:
-            titles = "\n".join(f"  {place:3d}  {cell.title}" for place, cell in enumerate(cells))
-            raise ConfigError(f"--only {wish}: no such cell; there are\n{titles}")
-        found += [hit for hit in hits if hit not in found]
-    return found
-
-
 def expected_seconds(plan: Outlook, threads: int) -> list[list[float]]:
     """What each stage of each cell will take on one device, by a few timed steps and by what finished stages took.
 
@@ -340,11 +319,6 @@ def open_seconds(plan: Outlook, expected: Sequence[Sequence[float]], chosen: Seq
         counted |= {stage.folder for stage, _ in mine}
         found[place] = sum(time for _, time in mine)
     return found
-
-
-def _is_called(title: str, wish: str) -> bool:
-    words = title.lower().split()
-    return all(any(word.startswith(part) for word in words) for part in wish.lower().split())
 
 
 def _nothing_yet(cells: Sequence[Cell]) -> Inputs:

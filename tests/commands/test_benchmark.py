@@ -6,12 +6,12 @@ import pytest
 import yaml
 
 from densecf.benchmark import estimate
-from densecf.benchmark.cells import make_cells
+from densecf.benchmark.cells import choose, make_cells
 from densecf.benchmark.matrix import Ablation, Matrix, Variant
 from densecf.cli import main
 from densecf.commands import benchmark_plan
 from densecf.commands.benchmark import CELL, last_words, run_benchmark
-from densecf.commands.benchmark_plan import choose, expected_seconds, look_ahead, make_plan, open_seconds, read_cells
+from densecf.commands.benchmark_plan import expected_seconds, look_ahead, make_plan, open_seconds, read_cells
 from densecf.commands.options import BenchmarkOptions
 from densecf.errors import ConfigError
 

@@ -1,19 +1,18 @@
 """A CheXmask file as a source of masks: one pass over its gigabytes, then single rows by their place in the file."""
 
-import gzip
 import hashlib
 import os
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import numpy as np
 
 from densecf.data.chexmask import frames
+from densecf.data.chexmask.opening import opened, readable
 from densecf.data.chexmask.rows import (
     CLASS_NAMES,
     DATASETS,
@@ -30,7 +29,6 @@ from densecf.data.problems import SHOWN
 from densecf.data.raw_image import RawImage
 from densecf.data.readers.mask_source import image_key
 from densecf.errors import ConfigError, DataError
-from densecf.files import atomic_path
 
 VERSION = 1  # of the rules by which rows become labels; raise it when results change
 FLAVOURS = ("auto", "original", "preprocessed")
@@ -121,8 +119,8 @@ class ChexmaskFile:
         self.path, self.heart, self.resized, self.flavour = Path(path), heart, resized, flavour
         self.class_names: tuple[str, ...] = CLASS_NAMES if heart else CLASS_NAMES[:3]
         digest = hashlib.sha256()
-        with _opened(self.path, unpack_to) as (file, copy, self._rows_path):
-            stream = _with_bar(_readable(stream_rows(file, str(self.path)), self.path), self.path, progress)
+        with opened(self.path, unpack_to) as (file, copy, self._rows_path):
+            stream = _with_bar(readable(stream_rows(file, str(self.path)), self.path), self.path, progress)
             index = self._begin(next(stream, None), id_column)
             keys = None if wanted is None else {image_key(image, index.folders) for image in wanted}
             offset = 0  # in the copy
@@ -316,38 +314,6 @@ def _count_odd(odd: Counter[str], row: Row, layout: Layout | None) -> None:
         # Landmarks beyond the canvas that would lie on a turned one: the canvas was wrong, not the patient's position.
         x, y = row.landmarks.max(axis=0)
         odd["cut"] += layout.clipped and bool(x < layout.height and y < layout.width)
-
-
-@contextmanager
-def _opened(path: Path, unpack_to: str | Path | None) -> Iterator[tuple[BinaryIO, BinaryIO | None, Path]]:
-    """The unpacked file, for gzip a second one that takes the rows to keep, and the path of that which has the rows."""
-    with ExitStack() as stack:
-        try:
-            raw = stack.enter_context(open(path, "rb"))
-            magic = raw.read(4)
-            raw.seek(0)
-        except OSError as error:
-            raise DataError(f"{path}: this CheXmask file cannot be read ({error.strerror}).") from error
-        if magic.startswith(b"PK"):
-            raise DataError(f"{path}: a zip archive; unpack the CSV file in it first.")
-        if magic[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise DataError(f"{path}: text in UTF-16; save it as UTF-8.")
-        if not magic.startswith(b"\x1f\x8b"):
-            yield raw, None, path
-            return
-        if unpack_to is None:
-            raise DataError(f"{path}: single rows of a gzip file cannot be reached. Unpack it first: gzip -dk {path}")
-        target = Path(unpack_to) / f"{path.name.removesuffix('.gz')}.rows"
-        temporary = stack.enter_context(atomic_path(target))
-        copy = stack.enter_context(open(temporary, "wb"))
-        yield cast(BinaryIO, stack.enter_context(gzip.open(raw))), copy, target
-
-
-def _readable(stream: Iterator[CsvRow], path: Path) -> Iterator[CsvRow]:
-    try:
-        yield from stream
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: damaged or cut off ({error}).") from error
 
 
 def _with_bar(stream: Iterator[CsvRow], path: Path, progress: bool) -> Iterator[CsvRow]:
